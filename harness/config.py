@@ -1,0 +1,153 @@
+"""task.yaml and agents.yaml -> models. An error names the file, the line and what is wrong, in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.models import AgentSpec, Task, UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_task(path: Path, profile: str | None = None) -> Task:
+    """The task of a task.yaml with `profile` applied; without one `gpu` where there is a GPU, else `cpu`, if it has them."""
+    data, node = _read(path)
+    profiles = data.pop("profiles", None) or {}
+    chosen = profile or _default_profile(profiles)
+    if profiles and chosen not in profiles:
+        raise UserError(f"{path} has no profile {chosen!r}; choose one of: {', '.join(profiles)}")
+    if profile and not profiles and profile != "default":
+        raise UserError(f"{path} has no profiles, so --profile {profile} means nothing there: leave it out")
+    overrides = profiles.get(chosen) or {}
+    if not isinstance(overrides, dict):
+        raise UserError(f"{path}, line {_line(node, ('profiles', chosen))}: profile {chosen!r} is not a mapping")
+    merged = _merge(data, overrides)
+    return _build(Task, {**merged, "profile": chosen}, path, node, overrides=("profiles", chosen) if profiles else ())
+
+
+def load_agents(path: Path) -> dict[str, AgentSpec]:
+    """The agents of an agents.yaml by name."""
+    data, node = _read(path)
+    agents = {}
+    for name, entry in data.items():
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}, line {_line(node, (name,))}: agent {name!r} is not a mapping of fields")
+        agents[name] = _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(name,))
+    return agents
+
+
+def find_agent(agents: dict[str, AgentSpec], name: str, path: Path) -> AgentSpec:
+    """The agent of that name, or a UserError that offers the nearest one."""
+    if name in agents:
+        return agents[name]
+    near = difflib.get_close_matches(name, agents, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(sorted(agents))}"
+    raise UserError(f"{path} has no agent {name!r}; {hint}")
+
+
+def _default_profile(profiles: dict[str, Any]) -> str:
+    gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+    for name in ("gpu", "cpu") if gpu else ("cpu", "gpu"):
+        if name in profiles:
+            return name
+    return next(iter(profiles), "default")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """The document as data and as nodes, which know their lines."""
+    try:
+        text = path.read_text("utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: create it, or name another one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}, line {line}: not valid YAML: {error.problem or 'unreadable'}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}, line 1: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}, line 1: a mapping of fields is expected")
+    return data, node
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _build(
+    model: type[Model],
+    data: dict[str, Any],
+    path: Path,
+    node: yaml.Node | None,
+    prefix: tuple[str, ...] = (),
+    overrides: tuple[str, ...] = (),
+) -> Model:
+    """`data` as a model; the first validation error becomes a UserError with the line in the profile or in the base."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        where = tuple(str(part) for part in error["loc"])
+        in_profile = _find(node, overrides + where) if overrides else None
+        line = in_profile or _line(node, prefix + where)
+        field = ".".join(where) or model.__name__.lower()
+        raise UserError(f"{path}, line {line}: {_explain(error, field, model, where)}") from invalid
+
+
+def _explain(error: Any, field: str, model: type[BaseModel], where: tuple[str, ...]) -> str:
+    """One sentence for one pydantic error."""
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _fields(model, where[:-1]), 1)
+        return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "missing":
+        return f"the field {field!r} is missing"
+    return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _fields(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
+    """The field names of the model nested at `where`."""
+    for part in where:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return [name for name in model.model_fields if name not in ("name", "profile")] + ["name", "profiles"]
+
+
+def _find(node: yaml.Node | None, where: tuple[str, ...]) -> int | None:
+    """The line of a nested field, or None when the document does not have it."""
+    line = None
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            pairs = {key.value: (key, value) for key, value in node.value}
+            if part not in pairs:
+                return None
+            line, node = pairs[part][0].start_mark.line + 1, pairs[part][1]
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return None
+    return line
+
+
+def _line(node: yaml.Node | None, where: tuple[str, ...]) -> int:
+    """The line of a nested field, or of the nearest thing above it."""
+    for end in range(len(where), 0, -1):
+        if (line := _find(node, where[:end])) is not None:
+            return line
+    return 1

@@ -1,0 +1,185 @@
+"""The one place that spawns processes: own session, deadline, whole-tree kill, bounded log.
+
+Killing goes through the PID namespace where there is one: bubblewrap reports the pid of the namespace's init, a pidfd
+to it is opened at once, and it becomes readable only when every process of the namespace is dead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from harness.protocols import Cancel, Exit, Launch
+
+PACKAGE = Path(__file__).resolve().parent
+LOG_BYTES = 4 << 20
+TAIL_BYTES = 16 << 10
+KILL_WAIT_S = 15.0
+TERM_WAIT_S = 10.0
+ENV_ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+
+
+def clean_env(**extra: str) -> dict[str, str]:
+    """The environment of a trusted child: an allow-list of ours, no key and no GIT_* variable, plus `extra`."""
+    kept = {name: os.environ[name] for name in ENV_ALLOWED if name in os.environ}
+    return {**kept, **extra}
+
+
+def inner_env(**extra: str) -> dict[str, str]:
+    """The environment inside a sandbox: a PATH with the harness's interpreter, the harness, nothing of the user's."""
+    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
+    fixed = {"LANG": "C.UTF-8", "TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    return {"PATH": path, "PYTHONPATH": str(PACKAGE.parent), **fixed, **extra}
+
+
+def python(argv: list[str]) -> list[str]:
+    """`argv` with a leading `python` replaced by the interpreter that runs the harness."""
+    return [sys.executable, *argv[1:]] if argv[0] in ("python", "python3") else list(argv)
+
+
+class Process:
+    """A process tree under a deadline. Use as a context manager: leaving it kills what still lives.
+
+    The thread that creates it has to outlive it: the parent-death signal belongs to the thread, not to the process.
+    """
+
+    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"", log_bytes: int = LOG_BYTES) -> None:
+        """Start `launch`, feed it `stdin` and close it; stdout and stderr go to `log`, at most `log_bytes` of them."""
+        self.started = time.monotonic()
+        self._exit: Exit | None = None
+        self._tail = b""
+        info_read, info_write = os.pipe()
+        argv = [part.replace("{info_fd}", str(info_write)) for part in launch.argv]
+        namespaced = argv != list(launch.argv)
+        if setpriv := shutil.which("setpriv"):
+            argv = [setpriv, "--pdeathsig", "TERM" if not namespaced else "KILL", "--", *argv]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._child = subprocess.Popen(
+                argv,
+                env=launch.env,
+                cwd=launch.cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(*launch.fds, *([info_write] if namespaced else [])),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(info_read)
+            raise
+        finally:
+            os.close(info_write)
+        self._threads = [
+            threading.Thread(target=self._read, args=(log, log_bytes), daemon=True),
+            threading.Thread(target=self._write, args=(stdin,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._init = _init_of(info_read) if namespaced else None
+        os.close(info_read)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The pid of the spawned process itself, on the host."""
+        return self._child.pid
+
+    def wait(self, seconds: float) -> Exit | None:
+        """The tree's exit, or None if it has not ended within `seconds`."""
+        end = time.monotonic() + seconds
+        while self._exit is None:
+            pid, status, usage = os.wait4(self._child.pid, os.WNOHANG)
+            if pid:
+                self._finish(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+            elif time.monotonic() >= end:
+                return None
+            else:
+                time.sleep(min(0.01, max(0.0, end - time.monotonic())))
+        return self._exit
+
+    def kill(self) -> Exit:
+        """End the whole tree and return only when it is dead. Harmless on a tree that has ended."""
+        if self._exit is None and self._init is not None:
+            signal.pidfd_send_signal(self._init, signal.SIGKILL)
+        elif self._exit is None:
+            os.kill(self._child.pid, signal.SIGTERM)
+            self.wait(TERM_WAIT_S)
+        if (ended := self.wait(KILL_WAIT_S)) is None:
+            os.killpg(self._child.pid, signal.SIGKILL)
+            ended = self.wait(KILL_WAIT_S)
+        if self._init is not None:
+            select.select([self._init], [], [], KILL_WAIT_S)
+            os.close(self._init)
+            self._init = None
+        if ended is None:
+            raise RuntimeError(f"process {self._child.pid} survived SIGKILL for {KILL_WAIT_S:.0f} s")
+        return ended
+
+    def tail(self) -> str:
+        """The last bytes of the output so far."""
+        return self._tail.decode("utf-8", "replace")
+
+    def _finish(self, code: int, cpu_s: float, memory_mb: float) -> None:
+        self._child.returncode = code
+        if self._init is not None:
+            select.select([self._init], [], [], KILL_WAIT_S)
+        for thread in self._threads:
+            thread.join(2.0)
+        self._exit = Exit(code, time.monotonic() - self.started, cpu_s, memory_mb, self.tail())
+
+    def _read(self, log: Path, limit: int) -> None:
+        assert self._child.stdout is not None
+        with log.open("wb") as file, self._child.stdout as pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self._tail = (self._tail + chunk)[-TAIL_BYTES:]
+                if limit > 0:
+                    file.write(chunk[:limit])
+                    file.flush()
+                limit -= len(chunk)
+
+    def _write(self, data: bytes) -> None:
+        assert self._child.stdin is not None
+        try:
+            with self._child.stdin as pipe:
+                pipe.write(data)
+        except OSError:
+            pass  # the child ended or closed its stdin without reading: its right
+
+
+def run(launch: Launch, log: Path, deadline_s: float, cancel: Cancel = lambda: False, stdin: bytes = b"") -> Exit:
+    """Run `launch` to its end, to `deadline_s` seconds or until `cancel()`, which is asked four times a second."""
+    with Process(launch, log, stdin) as process:
+        while (ended := process.wait(0.25)) is None:
+            timed_out = time.monotonic() - process.started > deadline_s
+            if timed_out or cancel():
+                killed = process.kill()
+                return Exit(
+                    killed.code, killed.seconds, killed.cpu_s, killed.peak_memory_mb, killed.tail, timed_out, not timed_out
+                )
+        return ended
+
+
+def _init_of(info_read: int) -> int | None:
+    """A pidfd of the namespace's init from bubblewrap's report, or None if it ended before it made one."""
+    text = b""
+    while chunk := os.read(info_read, 4096):
+        text += chunk
+    try:
+        return os.pidfd_open(int(json.loads(text)["child-pid"]))
+    except (ValueError, KeyError, ProcessLookupError):
+        return None

@@ -1,0 +1,134 @@
+"""program.md + the lab's facts + its history -> the agent's prompt and the lab/ folder beside it.
+
+Agents see the metric rounded to the task's resolution, and training's own logs in full; nothing else about a score.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+
+from harness import git, judge
+from harness.ledger import BASELINE, Ledger
+from harness.models import Record, Task
+
+TEMPLATE = Path(__file__).with_name("prompt.md")
+RECENT = 12
+DETAILED = 60
+LOG_CHARS = 6000
+NOTEBOOK_CHARS = 32_000
+COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
+
+
+def render(task: Task, program: str, records: list[Record], incumbent: Record, experiment: str) -> str:
+    """The prompt for one proposal; a placeholder without a value is our bug and raises KeyError."""
+    metric, baseline = task.metric, next(record for record in records if record.id == BASELINE)
+    bar = judge.MARGIN * judge.sigma(records, metric)
+    return Template(TEMPLATE.read_text("utf-8")).substitute(
+        program=program.strip(),
+        metric=metric.name,
+        direction="lower" if metric.direction == "minimize" else "higher",
+        incumbent=metric.shown(incumbent.value),
+        incumbent_id=incumbent.id,
+        baseline=metric.shown(baseline.value),
+        bar=metric.shown(bar) if bar else "nothing: any gain counts",
+        budget=budget(task),
+        propose_s=f"{task.budget.propose_s:g}",
+        editable=", ".join(f"`{name}`" for name in task.editable),
+        id=experiment,
+        counts=counts(records),
+        recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
+    )
+
+
+def budget(task: Task) -> str:
+    """The budget of a run in words."""
+    if task.budget.run_tokens:
+        return f"{task.budget.run_tokens:,} tokens of data"
+    return f"{task.budget.run_s:g} seconds" if task.budget.run_s else "none"
+
+
+def counts(records: list[Record]) -> str:
+    """How many experiments ended how, in words."""
+    ended = [record.verdict.status for record in records if record.verdict and record.id != BASELINE]
+    return ", ".join(f"{ended.count(status)} {status}" for status in sorted(set(ended))) or "nothing was tried yet"
+
+
+def history(task: Task, records: list[Record]) -> str:
+    """history.tsv: a row for each experiment, the baseline first; open ones have the status `open`."""
+    rows = ["\t".join(COLUMNS)]
+    rows += ["\t".join(row(task, record)) for record in records]
+    return "\n".join(rows) + "\n"
+
+
+def row(task: Task, record: Record) -> tuple[str, ...]:
+    """One experiment as the columns of history.tsv."""
+    memory = max((m.peak_memory_mb for m in record.measurements), default=0.0) / 1024
+    return (
+        record.id,
+        (record.experiment.commit or "-")[:10],
+        task.metric.shown(record.value),
+        f"{memory:.2f}",
+        record.verdict.status if record.verdict else "open",
+        record.experiment.agent,
+        title(record),
+    )
+
+
+def title(record: Record) -> str:
+    """The proposal's title on one line."""
+    text = record.proposal.title if record.proposal else ("baseline" if record.id == BASELINE else "-")
+    return " ".join(text.split())
+
+
+def notebook(records: list[Record]) -> str:
+    """NOTEBOOK.md as the agents wrote it together, its oldest parts cut when it grows too long."""
+    parts = [
+        f"## {r.id} ({r.experiment.agent})\n\n{r.proposal.notebook}\n" for r in records if r.proposal and r.proposal.notebook
+    ]
+    return "\n".join(parts)[-NOTEBOOK_CHARS:]
+
+
+def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -> None:
+    """Make lab/ and notes/ in a worktree: what an agent may know of the history, as plain files."""
+    lab = folder / "lab"
+    lab.mkdir()
+    (folder / "notes").mkdir()
+    (folder / "notes" / "NOTEBOOK.md").write_text(notebook(records), "utf-8")
+    (lab / "history.tsv").write_text(history(task, records), "utf-8")
+    facts = {"metric": task.metric.model_dump(exclude={"noise"}), "editable": task.editable, "profile": task.profile}
+    (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
+    for record in records[:1] + records[1:][-DETAILED:]:
+        _write_experiment(lab / "experiments" / record.id, task, ledger, record)
+
+
+def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) -> None:
+    folder.mkdir(parents=True)
+    proposal, verdict = record.proposal, record.verdict
+    text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
+    text += f"verdict: {verdict.status}: {_reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
+    (folder / "experiment.md").write_text(text, "utf-8")
+    if record.measurements:
+        last = record.measurements[-1]
+        (folder / "train.log").write_text(last.log_tail[-LOG_CHARS:], "utf-8")
+        (folder / "curve.tsv").write_text("step\tloss\n" + "".join(f"{step}\t{loss:.4f}\n" for step, loss in last.curve))
+        figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
+        (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
+    if commit := record.experiment.commit:
+        if record.id != BASELINE:
+            (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
+        blobs = git.files(ledger.repo, commit)
+        for name in (proposal.files if proposal else {}) or [n for n in task.editable if n in blobs]:
+            (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "files" / name).write_bytes(git.read(ledger.repo, blobs[name]))
+
+
+def _line(task: Task, record: Record) -> str:
+    status = record.verdict.status if record.verdict else "open"
+    return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
+
+
+def _reason(reason: str) -> str:
+    """A reason as an agent may read it: bounded, on one line."""
+    return " ".join(reason.split())[:400]

@@ -1,0 +1,84 @@
+"""The seams of the engine, all in one place. Each has at least two real implementations, named in one table a seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from harness.models import AgentSpec, Measurement, Request
+
+
+@dataclass(frozen=True)
+class Box:
+    """What one sandboxed process may see. Every path is bound at its own place, so a path means the same on both sides.
+
+    `hidden` wins over everything: a hidden file reads as empty. The order is: readable, writable, frozen (read-only
+    files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
+    """
+
+    cwd: Path
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    frozen: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    home: Path | None = None
+    gpu: bool = False
+    fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command ready to be spawned: nothing in it needs interpretation. `{info_fd}` in argv asks for bubblewrap's pid report."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: Path
+    fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process tree ended. `code` is negative for a signal; `tail` the last bytes of its output as text."""
+
+    code: int
+    seconds: float
+    cpu_s: float
+    peak_memory_mb: float
+    tail: str
+    timed_out: bool = False
+    cancelled: bool = False
+
+
+Cancel = Callable[[], bool]
+
+
+class Sandbox(Protocol):
+    """Confines one command."""
+
+    name: str
+
+    def problem(self) -> str | None:
+        """Why this sandbox cannot be used here, with the command that mends it; None when it can."""
+
+    def wrap(self, argv: list[str], box: Box) -> AbstractContextManager[Launch]:
+        """The command that runs `argv` confined to `box`; what it needs on disk lives as long as the context."""
+
+
+class Agent(Protocol):
+    """Turns a prompt into changes of a worktree."""
+
+    spec: AgentSpec
+
+    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel) -> Exit:
+        """Run the agent in its sandbox until it ends, is cancelled or `deadline_s` seconds are over; its tree is dead after."""
+
+
+class Runner(Protocol):
+    """Executes measurements somewhere."""
+
+    def measure(self, request: Request, cancel: Cancel) -> Measurement | None:
+        """One timed run of a candidate; None when it was cancelled."""

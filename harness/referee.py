@@ -1,0 +1,110 @@
+"""The default referee: runs the task's `command` in a sandbox, then its trusted `evaluate` over the declared outputs.
+
+    python -m harness.referee REQUEST.json
+
+A task with a referee of its own calls `serve` with its own `measure`. A referee always writes one Measurement; nothing
+that candidate code prints is ever parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import sandboxes
+from harness.models import Measurement, Request
+from harness.process import clean_env, inner_env, python, run
+from harness.protocols import Box, Exit, Launch
+from harness.workspace import Unusable, read_file
+
+MAX_OUTPUT_BYTES = 64 << 20
+
+
+def serve(measure: Callable[[Request], Measurement], arguments: list[str]) -> int:
+    """The body of a referee program: a request file in, a measurement file out, written in one step."""
+    # Ended from outside: unwind, so that every sandbox is dead before this process is.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    os.umask(0o022)
+    request = Request.model_validate_json(Path(arguments[0]).read_text())
+    measurement = measure(request)
+    partial = request.result.with_suffix(".partial")
+    partial.write_text(measurement.model_dump_json())
+    partial.replace(request.result)
+    return 0
+
+
+def measure(request: Request) -> Measurement:
+    """One run of a candidate. `seconds` holds run and evaluate."""
+    box = _box(request)
+    with sandboxes.get(request.sandbox).wrap(python(request.task.command), box) as launch:
+        ended = run(launch, request.work / "run.log", request.task.budget.run_s or request.task.budget.limit_s)
+    facts = Measurement(
+        status="ok",
+        seed=request.seed,
+        profile=request.task.profile,
+        sandbox=request.sandbox,
+        seconds={"run": ended.seconds},
+        cpu_s=ended.cpu_s,
+        peak_memory_mb=ended.peak_memory_mb,
+        log_tail=ended.tail[-4096:],
+        versions={"python": sys.version.split()[0]},
+    )
+    if failed := _failure(ended):
+        return facts.model_copy(update=failed)
+    started = time.monotonic()
+    result = _evaluate(request)
+    return facts.model_copy(update={**result, "seconds": {"run": ended.seconds, "evaluate": time.monotonic() - started}})
+
+
+def _box(request: Request) -> Box:
+    """The tree read-only but for the declared outputs, which are made beforehand and bound one by one."""
+    outputs = tuple(request.tree / name for name in request.task.outputs)
+    for path in outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    env = inner_env(SEED=str(request.seed), PYTHONHASHSEED=str(request.seed))
+    return Box(cwd=request.tree, readable=(request.tree,), writable=outputs, hidden=tuple(request.hidden), env=env)
+
+
+def _failure(ended: Exit) -> dict[str, object] | None:
+    """What the end of the command says about the candidate, if it says anything bad."""
+    if ended.timed_out:
+        return {"status": "invalid", "reason": f"still running after {ended.seconds:.0f} s"}
+    if ended.code:
+        last = next((line for line in reversed(ended.tail.splitlines()) if line.strip()), "no output")
+        return {"status": "crash", "reason": f"exit code {ended.code}: {last.strip()[:300]}"}
+    return None
+
+
+def _evaluate(request: Request) -> dict[str, object]:
+    """The value from the task's own program, which sees copies of the outputs and prints JSON on its last line."""
+    outputs = request.work / "outputs"
+    try:
+        for name in request.task.outputs:
+            data = read_file(request.tree, name, MAX_OUTPUT_BYTES)
+            (outputs / name).parent.mkdir(parents=True, exist_ok=True)
+            (outputs / name).write_bytes(data)
+    except Unusable as refused:
+        return {"status": "invalid", "reason": f"output refused: {refused}"}
+    argv = (*python(request.task.evaluate), str(outputs))
+    launch = Launch(argv, clean_env(PYTHONPATH=os.environ.get("PYTHONPATH", "")), Path.cwd())
+    ended = run(launch, request.work / "evaluate.log", request.task.budget.evaluate_s)
+    if ended.code or ended.timed_out:
+        return {"status": "invalid", "reason": f"evaluation failed: {ended.tail.strip()[-300:]}"}
+    try:
+        value = float(json.loads(ended.tail.strip().splitlines()[-1])["value"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return {"status": "void", "reason": f"evaluate printed no JSON with a value: {ended.tail.strip()[-300:]}"}
+    if not math.isfinite(value):
+        return {"status": "invalid", "reason": f"the metric is {value}"}
+    return {"value": value}
+
+
+if __name__ == "__main__":
+    sys.exit(serve(measure, sys.argv[1:]))

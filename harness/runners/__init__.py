@@ -1,0 +1,1 @@
+"""Runners: where measurements are executed."""

@@ -1,0 +1,169 @@
+"""Confinement by bubblewrap: namespaces of its own, no network, everything read-only but what the box names.
+
+As an ordinary user the sandbox is a user namespace. As root, where Python may lie below a directory of mode 700 that
+another uid could not even enter, root's bubblewrap makes the mounts and our init drops to an unprivileged uid inside,
+so candidate code is never real root.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.process import clean_env, run
+from harness.protocols import Box, Launch
+
+INIT = Path(__file__).with_name("init.py")
+PACKAGE = INIT.parents[1]
+OUTER_UID = 60989  # below root's sandbox: a uid that owns nothing else on the machine
+INNER_UID = 1000  # in a user namespace: the user's own uid under another number
+ETC = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "ca-certificates",
+    "localtime",
+)
+SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+TMP_BYTES = 1 << 30
+OLDEST = (0, 8)
+GPU_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps")
+
+
+class Bubblewrap:
+    """The default sandbox on Linux."""
+
+    name = "bubblewrap"
+
+    def problem(self) -> str | None:
+        """None if a trivial command runs confined here; otherwise the reason and what mends it."""
+        other = "; `--sandbox none` would run agents and their code with your rights on your files and network"
+        if sys.platform != "linux":
+            return "bubblewrap exists on Linux only: run the harness in a Linux virtual machine" + other
+        if not shutil.which("bwrap"):
+            return "bubblewrap is not installed: run `sudo apt-get install -y bubblewrap`" + other
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            version = run(Launch(("bwrap", "--version"), clean_env(), Path("/")), log, 10).tail
+            if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+                return f"{version.strip()} is too old, 0.8 or newer is needed: install a newer bubblewrap" + other
+            with self.wrap(["/usr/bin/true"], Box(cwd=Path("/"))) as launch:
+                ended = run(launch, log, 20)
+        if ended.code == 0:
+            return None
+        mend = "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` or allow bwrap in AppArmor"
+        return f"bubblewrap cannot make namespaces here ({ended.tail.strip()[-200:]}): {mend}" + other
+
+    @contextmanager
+    def wrap(self, argv: list[str], box: Box) -> Iterator[Launch]:
+        """`argv` as a bubblewrap command line. Writable paths are handed to the sandbox's uid; nothing else is changed."""
+        root = os.getuid() == 0
+        with tempfile.TemporaryDirectory(prefix="harness-box-") as scratch:
+            etc = _etc(Path(scratch), OUTER_UID if root else INNER_UID)
+            if root:
+                for path in (*box.writable, *([box.home] if box.home else [])):
+                    _give(path, OUTER_UID)
+            command = [*_namespaces(root), *_system(etc), *_mounts(box, Path(scratch)), *_devices(box)]
+            command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
+            init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else []), "--"]
+            yield Launch(("bwrap", *command, "--info-fd", "{info_fd}", "--", *init, *argv), clean_env(), Path("/"), box.fds)
+
+
+def _namespaces(root: bool) -> list[str]:
+    """New namespaces of every kind; `--die-with-parent` and the PID namespace together leave no daemon behind."""
+    user = ["--unshare-user", "--disable-userns", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
+    kinds = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    keep = [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
+    death = ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    return [*([] if root else user), *kinds, *death, *(keep if root else [])]
+
+
+def _system(etc: Path) -> list[str]:
+    """The operating system read-only: /usr, the few files of /etc that programs need, and empty scratch space."""
+    args = ["--ro-bind", "/usr", "/usr", "--perms", "0755", "--dir", "/etc"]
+    for name in SYSTEM:
+        path = Path("/") / name
+        if path.is_symlink():
+            args += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            args += ["--ro-bind", str(path), str(path)]
+    for entry in ETC:
+        args += ["--ro-bind-try", f"/etc/{entry}", f"/etc/{entry}"]
+    for file in sorted(etc.iterdir()):
+        args += ["--ro-bind", str(file), f"/etc/{file.name}"]
+    args += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in ("/dev/shm", "/tmp"):
+        args += ["--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", scratch]
+    return args
+
+
+def _mounts(box: Box, scratch: Path) -> list[str]:
+    """The interpreter, the harness and what the box names, each at its own path; later mounts lie over earlier ones."""
+    always = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), Path(sys.prefix), PACKAGE}
+    readable = [*sorted(path for path in always if not path.is_relative_to("/usr")), *box.readable]
+    writable = [*box.writable, *([box.home] if box.home else [])]
+    args = _parents([*readable, *writable])
+    args += [part for path in readable for part in ("--ro-bind", str(path), str(path))]
+    args += [part for path in writable for part in ("--bind", str(path), str(path))]
+    args += [part for path in box.frozen for part in ("--ro-bind", str(path), str(path))]
+    empty = scratch / "empty"
+    empty.touch(mode=0o644)
+    for path in visible(box.hidden, [Path("/usr"), *readable, *writable]):
+        args += ["--tmpfs", str(path), "--remount-ro", str(path)] if path.is_dir() else ["--ro-bind", str(empty), str(path)]
+    return args
+
+
+def _parents(paths: list[Path]) -> list[str]:
+    """The folders above mounts, made passable: bubblewrap's own would be closed to the sandbox's uid."""
+    above = {parent for path in paths for parent in path.parents if parent != Path("/")}
+    return [part for path in sorted(above) for part in ("--perms", "0755", "--dir", str(path))]
+
+
+def visible(paths: Iterable[Path], roots: list[Path]) -> list[Path]:
+    """Those of `paths` that exist below one of `roots`: only they need a mask."""
+    resolved = dict.fromkeys(path.resolve() for path in paths if path.exists())
+    return [path for path in resolved if any(path.is_relative_to(root) for root in roots)]
+
+
+def _devices(box: Box) -> list[str]:
+    """The GPU's device files, for boxes that train; CUDA also reads /sys. The rest of /dev is bubblewrap's own."""
+    devices = [path for pattern in GPU_DEVICES for path in sorted(Path("/dev").glob(pattern))] if box.gpu else []
+    args = [part for path in devices for part in ("--dev-bind", str(path), str(path))]
+    return [*args, *(["--ro-bind", "/sys", "/sys"] if devices else []), "--remount-ro", "/dev"]
+
+
+def _environment(box: Box) -> list[str]:
+    """Exactly `box.env`, and a HOME: the box's private one, else the empty /tmp."""
+    env = {"TMPDIR": "/tmp", **box.env, "HOME": str(box.home or "/tmp")}
+    return [part for name, value in sorted(env.items()) for part in ("--setenv", name, value)]
+
+
+def _etc(scratch: Path, uid: int) -> Path:
+    """A folder with the few /etc files that are ours rather than the host's."""
+    etc = scratch / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text(f"agent:x:{uid}:{uid}:agent:/tmp:/bin/sh\n")
+    (etc / "group").write_text(f"agent:x:{uid}:\n")
+    (etc / "hosts").write_text("127.0.0.1 localhost sandbox\n")
+    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+    (etc / "gitconfig").write_text("[safe]\n\tdirectory = *\n[user]\n\tname = agent\n\temail = agent@localhost\n")
+    for file in etc.iterdir():
+        file.chmod(0o644)
+    return etc
+
+
+def _give(path: Path, uid: int) -> None:
+    """Hand a file or a folder with its content to `uid`, following no link."""
+    os.chown(path, uid, uid, follow_symlinks=False)
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            os.chown(Path(folder) / name, uid, uid, follow_symlinks=False)

@@ -1,0 +1,88 @@
+"""Records as text for people: the table, one experiment in full, upstream's results.tsv. Pure; cli.py prints it."""
+
+from __future__ import annotations
+
+from harness import prompt
+from harness.ledger import BASELINE
+from harness.models import Record
+from harness.state import Status
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 100
+
+
+def table(records: list[Record]) -> str:
+    """A line for each experiment, and a last one that counts them."""
+    lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  {'agent':<10}title"]
+    for record in records:
+        status = record.verdict.status if record.verdict else record.state
+        gain = f"{record.verdict.gain:+.2g}" if record.verdict and record.verdict.gain is not None else ""
+        value = record.metric.shown(record.value)
+        name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {record.experiment.agent:<10}"
+        lines.append((name + prompt.title(record))[:WIDTH])
+    return "\n".join([*lines, "", summary(records)])
+
+
+def summary(records: list[Record]) -> str:
+    """How far the night came, honestly: a gain within the noise is not called one."""
+    if not records or records[0].value is None:
+        return "no baseline yet"
+    metric, first = records[0].metric, records[0].value
+    kept = [r for r in records if r.verdict and r.verdict.status == "keep" and r.id != BASELINE and r.value is not None]
+    text = f"{prompt.counts(records)}; {metric.name} {metric.shown(first)}"
+    if not kept or kept[-1].value is None:
+        return f"{text}: nothing was better than the baseline by more than the noise"
+    return f"{text} -> {metric.shown(kept[-1].value)} with {len(kept)} merged"
+
+
+def tsv(records: list[Record]) -> str:
+    """results.tsv in upstream's columns; the value of what has none is 0, as there."""
+    rows = [f"commit\t{records[0].metric.name if records else 'metric'}\tmemory_gb\tstatus\tdescription"]
+    for record in records:
+        memory = max((m.peak_memory_mb for m in record.measurements), default=0.0) / 1024
+        commit, status = (
+            (record.experiment.commit or record.experiment.base)[:7],
+            record.verdict.status if record.verdict else "open",
+        )
+        rows.append(f"{commit}\t{record.metric.rounded(record.value or 0.0):.6f}\t{memory:.1f}\t{status}\t{prompt.title(record)}")
+    return "\n".join(rows)
+
+
+def full(record: Record) -> str:
+    """One experiment with its evidence."""
+    experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
+    lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
+    lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
+    lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
+    lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
+    lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
+    lines += [f"sandbox   {record.sandbox}   profile {record.profile}   harness {record.harness}"]
+    for run in record.measurements:
+        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
+        lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
+        lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
+        lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
+        lines += [f"          loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
+    if proposal:
+        lines += ["", proposal.hypothesis or "(no hypothesis was written)"]
+        lines += ["", f"dropped   {', '.join(proposal.dropped)}"] if proposal.dropped else []
+    if record.measurements and record.measurements[-1].status != "ok" and record.measurements[-1].log_tail:
+        lines += ["", "the end of the training log:", record.measurements[-1].log_tail.rstrip()[-2000:]]
+    return "\n".join(lines)
+
+
+def sparkline(values: list[float], width: int = 60) -> str:
+    """A curve as one line of block characters."""
+    picked = [values[i * len(values) // width] for i in range(width)] if len(values) > width else values
+    low, high = min(picked), max(picked)
+    span = (high - low) or 1.0
+    drawn = "".join(BARS[min(7, int((value - low) / span * 8))] for value in picked)
+    return f"{drawn} {picked[0]:.3f} -> {picked[-1]:.3f}"
+
+
+def progress(status: Status, elapsed_s: float) -> str:
+    """What is going on, on one line."""
+    parts = [f"{status.experiment} {status.agent}: {status.phase}", f"{elapsed_s:.0f} s"]
+    parts += [f"{status.left_s:.0f} s left"] if status.left_s is not None else []
+    parts += [f"loss {status.loss:.4f}"] if status.loss is not None else []
+    return ", ".join(parts)
