@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ class Lab:
         return done
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
-        out = (self.path.parent / "night.log").open("wb")
-        return subprocess.Popen(self.command(*args), cwd=self.path, env=self.env, stdout=out, stderr=out, start_new_session=True)
+        with (self.path.parent / "night.log").open("wb") as out:
+            return subprocess.Popen(self.command(*args), cwd=self.path, env=self.env, stdout=out, stderr=out)
 
     @staticmethod
     def command(*args: str) -> list[str]:
@@ -67,7 +68,7 @@ class Lab:
     def agent(self, name: str, script: str, title: str = "") -> None:
         """Add an agent to agents.yaml that runs `script` with sh; {n} of a script is the experiment's seed."""
         with (self.path / "agents.yaml").open("a") as file:
-            body = script.replace("NOTE", NOTE).replace("\n", "\n      ")
+            body = re.sub(r"\bNOTE\b", lambda _: NOTE, script).replace("\n", "\n      ")
             file.write(f"{name}:\n  argv:\n  - sh\n  - -c\n  - |\n      {body}\n  env: {{TITLE: '{title or name}'}}\n")
 
     def edit(self, path: str, old: str, new: str) -> None:

@@ -1,0 +1,87 @@
+"""What every sandbox promises: the command runs, its tree dies with it, its output and memory stay bounded."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import sandboxes
+from harness.process import inner_env, run
+from harness.protocols import Box, Exit
+
+
+@pytest.fixture(params=list(sandboxes.SANDBOXES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def confined(name: str, folder: Path, script: str, deadline_s: float = 10.0, stdin: bytes = b"") -> Exit:
+    box = Box(cwd=folder, writable=(folder,), env=inner_env(GREETING="hello"))
+    with sandboxes.get(name).wrap(["sh", "-c", script], box) as launch:
+        return run(launch, folder.parent / f"{folder.name}.log", deadline_s, stdin=stdin)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "box").mkdir()
+    return tmp_path / "box"
+
+
+def sleeping(marker: str) -> bool:
+    return subprocess.run(["pgrep", "-f", f"^sleep {marker}$"], capture_output=True, check=False).returncode == 0
+
+
+def test_runs_in_the_folder_with_the_environment_and_stdin_closed(name: str, folder: Path) -> None:
+    ended = confined(name, folder, 'echo "$GREETING"; cat; pwd; echo made > file; exit 7', stdin=b"from stdin\n")
+    assert ended.code == 7
+    assert ended.tail == f"hello\nfrom stdin\n{folder}\n"
+    assert (folder / "file").read_text() == "made\n"
+
+
+def test_the_whole_tree_is_dead_at_the_deadline(name: str, folder: Path) -> None:
+    marker = f"98{time.time_ns() % 10**7}"
+    script = f"trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep {marker}' & sh -c 'sleep {marker}' & wait"
+    started = time.monotonic()
+    ended = confined(name, folder, script, deadline_s=0.7)
+    assert ended.timed_out
+    assert time.monotonic() - started < 10
+    assert not sleeping(marker)
+
+
+def test_what_a_command_leaves_behind_dies_with_it(name: str, folder: Path) -> None:
+    marker = f"97{time.time_ns() % 10**7}"
+    ended = confined(name, folder, f"setsid sleep {marker} >/dev/null 2>&1 & sleep 0.1; exit 0")
+    assert ended.code == 0
+    assert not sleeping(marker)
+
+
+def test_a_flood_of_output_is_bounded_and_its_end_is_kept(name: str, folder: Path) -> None:
+    ended = confined(name, folder, "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo the end")
+    assert ended.tail.endswith("the end\n")
+    assert (folder.parent / "box.log").stat().st_size <= 4 << 20
+
+
+def test_a_command_that_is_not_there_says_so(name: str, folder: Path) -> None:
+    with sandboxes.get(name).wrap(["no-such-program"], Box(cwd=folder, env=inner_env())) as launch:
+        ended = run(launch, folder.parent / "log", 10)
+    assert ended.code == 127
+    assert "cannot start no-such-program" in ended.tail
+
+
+ATTACKS = {
+    "writes beside its folder": "echo x > ../beside && echo done",
+    "reads the host's passwd": "grep -q root: /etc/passwd && echo done",
+    "sees the host's processes": 'test "$(ls -d /proc/[0-9]* | wc -l)" -gt 6 && echo done',
+    "reaches the network": "test -d /proc/sys/net && cat /proc/net/dev | grep -qv -e lo: -e Inter -e face && echo done",
+    "reads the host's /tmp": "test -e {outside} && echo done",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attacks_fail_in_bubblewrap_and_work_without(attack: str, name: str, folder: Path) -> None:
+    (folder.parent / "outside").write_text("x")
+    ended = confined(name, folder, ATTACKS[attack].format(outside=folder.parent / "outside"))
+    assert ("done" in ended.tail) == (name == "none")
