@@ -21,8 +21,9 @@ import typer
 from harness import __version__, config, git, sandboxes, view
 from harness.ledger import Ledger
 from harness.models import Record, UserError
-from harness.night import Settings, find_task, open_night
-from harness.research import Interrupt, research
+from harness.night import Interrupt
+from harness.opening import Settings, find_task, open_night
+from harness.research import research
 from harness.state import StateFolder, Status
 
 app = typer.Typer(

@@ -5,62 +5,25 @@ Every step begins and ends with a record in git, so the same loop also continues
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness import __version__, git, judge, prompt
-from harness.ledger import BASELINE, Ledger, author, new_record
-from harness.models import Experiment, Measurement, Record, Request, Task, UserError, Verdict
+from harness.ledger import BASELINE, author, new_record
+from harness.models import Experiment, Measurement, Record, Request, UserError, Verdict
+from harness.night import Night
 from harness.proposal import curve, describe, nothing_changed, slug, take
-from harness.protocols import Agent, Exit, Runner
-from harness.state import StateFolder, Status, progress_of
-from harness.workspace import Harvest, agent_box, editable_files, worktree
+from harness.protocols import Agent, Exit
+from harness.workspace import Harvest, agent_box, worktree
 
 MAX_VOIDS = 3
-
-
-@dataclass
-class Interrupt:
-    """What the user asked for: `soon` finishes the run in progress, `now` does not even do that."""
-
-    soon: bool = False
-    now: bool = False
-
-
-@dataclass
-class Night:
-    """Everything a night works with. `tell` is called with each closed record, `show` with what is going on."""
-
-    repo: git.Repo
-    task: Task
-    ledger: Ledger
-    state: StateFolder
-    view: git.Repo
-    runner: Runner
-    agents: list[Agent]
-    sandbox: str
-    hidden: tuple[Path, ...]
-    interrupt: Interrupt
-    tell: Callable[[Record], None]
-    show: Callable[[Status], None]
-    versions: dict[str, str] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def editable(self) -> list[str]:
-        """The editable files of the incumbent's tree."""
-        names = list(git.files(self.repo, self.ledger.incumbent().experiment.commit or ""))
-        return editable_files(self.task.editable, names)
 
 
 def research(night: Night) -> str:
     """The whole night; the reason why it ended."""
     for record in night.ledger.unsettled():
-        advance(night, record)
+        if not night.interrupt.soon:
+            advance(night, record)
     while not (reason := over(night)):
         agent = night.agents[(len(night.ledger.ids()) - 1) % len(night.agents)]
         advance(night, begin(night, agent))
@@ -92,13 +55,13 @@ def begin(night: Night, agent: Agent) -> Record:
     base = git.resolve(night.repo, night.ledger.lab)
     assert base is not None
     experiment = Experiment(id=number, tag=night.ledger.tag, agent=agent.spec.name, base=base)
-    return night.ledger.save(new_record(experiment, night.task, night.sandbox, __version__, program(night)[1]))
+    return night.ledger.save(new_record(experiment, night.task, night.sandbox, __version__, night.program()[1]))
 
 
 def begin_baseline(night: Night, commit: str) -> None:
     """Open experiment 0000 on `commit` and make the lab branch there."""
     experiment = Experiment(id=BASELINE, tag=night.ledger.tag, agent="baseline", base=commit, commit=commit)
-    text, blob = program(night)
+    text, blob = night.program()
     record = new_record(experiment, night.task, night.sandbox, __version__, blob).model_copy(update={"state": "measuring"})
     night.ledger.save(record, program__md=text)
     git.swap(night.repo, night.ledger.lab, commit, None)
@@ -118,7 +81,8 @@ def advance(night: Night, record: Record) -> None:
 def propose(night: Night, record: Record) -> Record:
     """Let the agent work in a worktree and take what it left; unchanged when the user interrupted it."""
     agent = next((agent for agent in night.agents if agent.spec.name == record.experiment.agent), night.agents[0])
-    text, blob = program(night)
+    record = record.model_copy(update={"experiment": record.experiment.model_copy(update={"agent": agent.spec.name})})
+    text, blob = night.program()
     base, tag = record.experiment.base, night.ledger.tag
     git.fetch(night.view, night.repo, night.ledger.lab)
     records = [known for known in night.ledger.records() if known.id != record.id]
@@ -128,7 +92,7 @@ def propose(night: Night, record: Record) -> Record:
         prompt.write_lab(folder, night.task, night.ledger, records)
         home = night.state.home(tag, agent.spec.name)
         box = agent_box(folder, night.state.view, editable, home, night.hidden, {"HARNESS_FILE": editable[0]})
-        cancel = watch(night, record, "propose")
+        cancel = night.watch(record, "propose")
         log, seconds = night.state.log(tag, record.id), night.task.budget.propose_s
         ended = agent.propose(asked, box, log, judge.seed(record.id, 0), seconds, lambda: cancel() or night.interrupt.soon)
         if ended.cancelled:
@@ -165,7 +129,8 @@ def accept(night: Night, record: Record, agent: Agent, ended: Exit, found: Harve
 def tried_before(night: Night, tree: str) -> str | None:
     """The id of an experiment that had this very tree."""
     for record in night.ledger.records():
-        if record.experiment.commit and git.tree(night.repo, record.experiment.commit) == tree:
+        void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
+        if record.experiment.commit and not void and git.tree(night.repo, record.experiment.commit) == tree:
             return record.id
     return None
 
@@ -211,7 +176,7 @@ def run_once(night: Night, record: Record) -> Measurement | None:
         sandbox=night.sandbox,
         hidden=list(night.hidden),
     )
-    measured = night.runner.measure(request, watch(night, record, f"run {number + 1}", request.progress))
+    measured = night.runner.measure(request, night.watch(record, f"run {number + 1}", request.progress))
     if measured is None or measured.status != "void":
         shutil.rmtree(work, ignore_errors=True)
     return measured
@@ -220,37 +185,3 @@ def run_once(night: Night, record: Record) -> Measurement | None:
 def close(night: Night, record: Record, verdict: Verdict, **attachments: str) -> Record:
     """Write the verdict into the record; the branches follow in `Ledger.settle`."""
     return night.ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), **attachments)
-
-
-def watch(night: Night, record: Record, phase: str, progress: Path | None = None) -> Callable[[], bool]:
-    """A cancel function that also publishes what is going on each time it is asked."""
-    started = time.time()
-
-    def cancel() -> bool:
-        told = progress_of(progress) if progress else {}
-        numbers = {name: float(value) for name in ("left_s", "loss") if isinstance(value := told.get(name), int | float)}
-        status = Status(
-            pid=os.getpid(),
-            tag=night.ledger.tag,
-            experiment=record.id,
-            agent=record.experiment.agent,
-            phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
-            started=started,
-            left_s=numbers.get("left_s", night.task.budget.propose_s - (time.time() - started) if not progress else None),
-            loss=numbers.get("loss"),
-        )
-        night.state.tell(status)
-        night.show(status)
-        return night.interrupt.now
-
-    return cancel
-
-
-def program(night: Night) -> tuple[str, str]:
-    """program.md as it stands in the user's work tree now, and its blob id."""
-    path = git.root(night.repo) / night.task.program
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}; the prompt is made from it") from error
-    return text, git.write(night.repo, text.encode())

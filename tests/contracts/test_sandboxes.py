@@ -65,7 +65,7 @@ def test_a_flood_of_output_is_bounded_and_its_end_is_kept(name: str, folder: Pat
 
 
 def test_a_command_that_is_not_there_says_so(name: str, folder: Path) -> None:
-    with sandboxes.get(name).wrap(["no-such-program"], Box(cwd=folder, env=inner_env())) as launch:
+    with sandboxes.get(name).wrap(["no-such-program"], Box(cwd=folder, readable=(folder,), env=inner_env())) as launch:
         ended = run(launch, folder.parent / "log", 10)
     assert ended.code == 127
     assert "cannot start no-such-program" in ended.tail

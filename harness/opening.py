@@ -1,0 +1,132 @@
+"""Opens a night: everything that has to be true before the first experiment, or one sentence about what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import agents, config, git, sandboxes
+from harness.ledger import BASELINE, Ledger
+from harness.models import AgentSpec, Record, Stop, Task, UserError, Value
+from harness.night import Interrupt, Night
+from harness.process import PACKAGE, clean_env, python, run
+from harness.protocols import Launch
+from harness.research import begin_baseline
+from harness.runners.local import LocalRunner
+from harness.state import StateFolder, Status
+from harness.workspace import editable_files
+
+
+class Settings(Value):
+    """What the user asked for on the command line; kept, so that `harness resume` needs none of it again."""
+
+    task: str
+    tag: str
+    agents: list[str]
+    profile: str | None = None
+    sandbox: str = "bubblewrap"
+    experiments: int | None = None
+    hours: float | None = None
+
+
+def find_task(top: Path, given: str | None) -> Path:
+    """The task.yaml: the given file or folder, or the only one in a folder of the repository's root."""
+    if given:
+        path = Path(given).resolve()
+        return path / "task.yaml" if path.is_dir() else path
+    found = sorted([*top.glob("task.yaml"), *top.glob("*/task.yaml")])
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(str(path.parent.relative_to(top)) for path in found) or "none"
+    raise UserError(f"name the task to work on, as in `harness run FOLDER`: {top} has {names}")
+
+
+def load_task(settings: Settings) -> Task:
+    """The task with the command line's stop conditions."""
+    task = config.load_task(Path(settings.task), settings.profile)
+    asked = {"experiments": settings.experiments, "hours": settings.hours}
+    stop = Stop(**{**task.stop.model_dump(), **{name: value for name, value in asked.items() if value is not None}})
+    return task.model_copy(update={"stop": stop})
+
+
+@contextmanager
+def open_night(
+    repo: git.Repo, settings: Settings, interrupt: Interrupt, tell: Callable[[Record], None], show: Callable[[Status], None]
+) -> Iterator[Night]:
+    """A night ready to be run, alone on its tag. What a killed harness left is cleared away or will be continued."""
+    task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, settings.tag)
+    registry = git.root(repo) / "agents.yaml"
+    known = config.load_agents(registry)
+    specs = [config.find_agent(known, name, registry) for name in settings.agents]
+    sandbox = sandboxes.get(settings.sandbox)
+    chosen = [agents.get(spec, sandbox) for spec in specs]
+    with state.lock(settings.tag):
+        start = check_repository(repo, ledger, task)
+        state.clear(settings.tag)
+        view = git.open_view(state.view)
+        for name in [name for name in view.list_worktrees() if name.startswith(f"{settings.tag}-")]:
+            git.remove_worktree(view, name, state.worktree(settings.tag, name.removeprefix(f"{settings.tag}-")))
+        trusted = state.trusted(repo, start)
+        night = Night(
+            repo=repo,
+            task=task,
+            ledger=ledger,
+            state=state,
+            view=view,
+            runner=LocalRunner(trusted),
+            agents=chosen,
+            sandbox=sandbox.name,
+            hidden=hidden_paths(task, trusted, state.path),
+            interrupt=interrupt,
+            tell=tell,
+            show=show,
+            versions={spec.name: version(spec, state.path) for spec in specs},
+        )
+        if not ledger.ids():
+            begin_baseline(night, start)
+        elif git.resolve(repo, ledger.lab) is None:
+            git.swap(repo, ledger.lab, start, None)
+        yield night
+
+
+def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
+    """The lab's first commit: the baseline's, or HEAD for a new tag. Errors for what would fail later anyway."""
+    if git.checked_out(repo, ledger.lab):
+        raise UserError(f"autoresearch/{ledger.tag} is checked out: switch to another branch, the harness moves this one")
+    known = ledger.ids()
+    lab = git.resolve(repo, ledger.lab)
+    if not known and lab is not None:
+        raise UserError(f"the branch autoresearch/{ledger.tag} exists but has no records: choose another --tag")
+    if known and lab is None and any(record.verdict and record.experiment.branch for record in ledger.records()):
+        raise UserError(f"the branch autoresearch/{ledger.tag} is gone, its records are not: choose another --tag")
+    start = ledger.get(BASELINE).experiment.base if known else git.head(repo)
+    if known and (profile := ledger.get(BASELINE).profile) != task.profile:
+        raise UserError(
+            f"{ledger.tag!r} was started with --profile {profile}, whose numbers do not compare with {task.profile!r}: "
+            f"add --profile {profile}, or choose another --tag"
+        )
+    names = list(git.files(repo, start))
+    for pattern in task.editable:
+        if not editable_files([pattern], names):
+            raise UserError(f"the editable file {pattern} is not in commit {start[:10]}: commit it, or correct task.yaml")
+    return start
+
+
+def hidden_paths(task: Task, trusted: Path, scratch: Path) -> tuple[Path, ...]:
+    """What no sandbox may see, as the task's `hidden` command prints it, one path a line."""
+    if not task.hidden:
+        return ()
+    log = scratch / "hidden.log"
+    ended = run(Launch(tuple(python(task.hidden)), clean_env(PYTHONPATH=str(PACKAGE.parent)), trusted), log, 120)
+    if ended.code:
+        raise UserError(f"the task's `hidden` command failed: {ended.tail.strip()[-300:]}")
+    return tuple(Path(line) for line in log.read_text().splitlines() if line.startswith("/"))
+
+
+def version(spec: AgentSpec, scratch: Path) -> str:
+    """What an agent's CLI says of its version, on one line; empty when it has no command for that or it fails."""
+    if not spec.version_cmd:
+        return ""
+    ended = run(Launch(tuple(spec.version_cmd), clean_env(), Path("/")), scratch / "version.log", 30)
+    return ended.tail.strip().splitlines()[0][:60] if ended.code == 0 and ended.tail.strip() else ""
