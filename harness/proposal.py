@@ -22,8 +22,8 @@ def take(folder: Path, editable: list[str], known: set[str], notebook: str) -> t
         return None, str(reason)
 
 
-def describe(ended: Exit, found: Harvest | None, refused: str, version: str) -> Proposal:
-    """What the agent said of its change: EXPERIMENT.md, or else the end of its output."""
+def describe(ended: Exit, found: Harvest | None, refused: str, version: str, ok: list[int]) -> Proposal:
+    """What the agent said of its change: EXPERIMENT.md, or else the end of its output. `ok` are exit codes that mean success."""
     said = (found.experiment if found else "") or ended.tail.strip()[-2000:]
     first, _, rest = said.partition("\n")
     return Proposal(
@@ -32,7 +32,7 @@ def describe(ended: Exit, found: Harvest | None, refused: str, version: str) -> 
         agent_version=version,
         seconds=round(ended.seconds, 3),
         exit_code=ended.code,
-        outcome="refused_file" if refused else "timeout" if ended.timed_out else "failed" if ended.code else "changed",
+        outcome="refused_file" if refused else "timeout" if ended.timed_out else "failed" if ended.code not in ok else "changed",
         reason=refused,
         dropped=[printable(name) for name in (found.dropped if found else [])],
         notebook=printable(found.notebook if found else ""),
@@ -40,11 +40,11 @@ def describe(ended: Exit, found: Harvest | None, refused: str, version: str) -> 
     )
 
 
-def nothing_changed(ended: Exit) -> Verdict:
+def nothing_changed(ended: Exit, ok: list[int]) -> Verdict:
     """Void when the agent failed or ran out of time: then no idea was tried. Otherwise it chose to change nothing."""
     if ended.timed_out:
         return Verdict(status="void", reason=f"the agent changed nothing within {ended.seconds:.0f} s")
-    if ended.code:
+    if ended.code not in ok:
         last = next((line.strip() for line in reversed(ended.tail.splitlines()) if line.strip()), "it printed nothing")
         return Verdict(status="void", reason=f"the agent failed with exit code {ended.code}: {printable(last)[:300]}")
     return Verdict(status="invalid", reason="the agent changed nothing")

@@ -104,7 +104,7 @@ def propose(night: Night, record: Record) -> Record:
 
 def accept(night: Night, record: Record, agent: Agent, ended: Exit, found: Harvest | None, refused: str, asked: str) -> Record:
     """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
-    proposal = describe(ended, found, refused, night.versions.get(agent.spec.name, ""))
+    proposal = describe(ended, found, refused, night.versions.get(agent.spec.name, ""), agent.spec.ok_exit_codes)
     blobs = git.files(night.repo, record.experiment.base)
     files = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
@@ -114,7 +114,7 @@ def accept(night: Night, record: Record, agent: Agent, ended: Exit, found: Harve
     if refused:
         return close(night, record, Verdict(status="invalid", reason=refused), **notes)
     if not changed:
-        return close(night, record, nothing_changed(ended), **notes)
+        return close(night, record, nothing_changed(ended, agent.spec.ok_exit_codes), **notes)
     tree = git.tree_with(night.repo, record.experiment.base, changed)
     if twin := tried_before(night, tree):
         return close(night, record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), **notes)
