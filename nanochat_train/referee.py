@@ -1,0 +1,143 @@
+"""Measure one tree once: train it in a sandbox, score what it saved in another, write one measurement.
+
+    python -m nanochat_train.referee REQUEST.json
+
+The request is a `harness.models.Request`; the answer, a `harness.models.Measurement`, is always written.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+from harness.models import Measurement, Request, UserError
+from nanochat_train import data
+from nanochat_train.channel import Fault, Report, device
+from nanochat_train.data import Data
+from nanochat_train.evaluate import evaluate
+from nanochat_train.score import Score
+from nanochat_train.session import Trained, train
+from nanochat_train.supply import Clock
+
+PROGRESS_EVERY_S = 0.5
+HEADER_BYTES = 4 << 20
+
+
+def measure(request: Request) -> Measurement:
+    """Train and score; every failure of the candidate is a measurement, every failure of ours a void one."""
+    started = time.monotonic()
+    report = reporter(request.progress)
+    blank = Measurement(status="void", seed=request.seed, profile=request.task.profile, sandbox=request.sandbox)
+    try:
+        prepared = data.load(request.task.profile)
+        if device(request) == "cuda" and not list(Path("/dev").glob("nvidia[0-9]*")):
+            raise UserError("the gpu profile needs an NVIDIA GPU: use `--profile cpu`")
+    except UserError as error:
+        return blank.model_copy(update={"reason": str(error)})
+    trained = Trained(Clock(request.task.budget), request.work / "checkpoint.safetensors")
+    trained_at: float | None = None
+    ended: Fault | None = None
+    scored: Score | None = None
+    try:
+        train(request, prepared, trained, report)
+        trained_at = time.monotonic()
+        scored = evaluate(request, prepared, trained.state, report)
+    except Fault as fault:
+        ended = fault
+    except UserError as error:
+        ended = Fault("void", str(error))
+    except Exception as error:
+        traceback.print_exc()
+        ended = Fault("void", f"the referee failed: {type(error).__name__}: {error}")
+    finished = time.monotonic()
+    seconds = {"total": finished - started, "evaluate": finished - trained_at if trained_at else 0.0}
+    result = blank.model_copy(update=evidence(trained, prepared, seconds))
+    trained.state.unlink(missing_ok=True)
+    if ended or scored is None:
+        return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
+    return result.model_copy(update={"status": "ok", "value": scored.bits_per_byte})
+
+
+def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dict[str, object]:
+    """What is known of a run besides its score, as fields of a Measurement."""
+    clock, ended = trained.clock, trained.exit
+    startup = (clock.started or time.monotonic()) - clock.created
+    seconds = {"startup": startup, "train": max(0.0, (ended.seconds if ended else 0.0) - startup), **seconds}
+    figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
+    if seconds["train"] > 0:
+        figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
+    if trained.saved:
+        figures["parameters"] = float(parameters(trained.state))
+    return {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "cpu_s": round(ended.cpu_s, 3) if ended else 0.0,
+        "peak_memory_mb": round(ended.peak_memory_mb, 1) if ended else 0.0,
+        "figures": figures,
+        "notes": trained.notes,
+        "curve": trained.curve,
+        "log_tail": ended.tail if ended else "",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "corpus": prepared.meta.corpus,
+            "tokenizer": prepared.meta.tokenizer,
+        },
+    }
+
+
+def parameters(state: Path) -> int:
+    """Numbers in a safetensors file by its header; 0 where there is no sensible one."""
+    with state.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if length <= HEADER_BYTES else {}
+            sizes = [_count(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return 0
+    return min(sum(sizes), state.stat().st_size)
+
+
+def _count(shape: list[int]) -> int:
+    count = 1
+    for size in shape[:8]:
+        count *= min(max(int(size), 0), 1 << 40)
+    return count
+
+
+def reporter(path: Path) -> Report:
+    """A function that tells what is going on by replacing the file at `path`, at most twice a second."""
+    last = 0.0
+
+    def report(phase: str, left_s: float, loss: float | None) -> None:
+        nonlocal last
+        if time.monotonic() - last < PROGRESS_EVERY_S:
+            return
+        last = time.monotonic()
+        state = {"phase": phase, "left_s": round(left_s, 1), **({} if loss is None else {"loss": loss})}
+        replace(path, json.dumps(state))
+
+    return report
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def main(args: list[str]) -> int:
+    """The command line."""
+    request = Request.model_validate_json(Path(args[0]).read_bytes())
+    request.work.mkdir(parents=True, exist_ok=True)
+    replace(request.result, measure(request).model_dump_json(indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,181 @@
+"""One training run, seen from outside: serves rows, owns the clock, takes the trained state."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import sandboxes
+from harness.models import Request
+from harness.process import Process
+from harness.protocols import Exit
+from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device, sealed_size
+from nanochat_train.data import Data
+from nanochat_train.supply import Clock, Order
+
+ROWS_BYTES = 16 << 20
+STATE_BYTES = 4 << 30
+CURVE_POINTS = 400
+NOTES = 32
+BURST = 256  # messages handled between two looks at the clock
+
+
+@dataclass
+class Trained:
+    """What a training run left: the state's file, and figures for people."""
+
+    clock: Clock
+    state: Path
+    saved: bool = False
+    exit: Exit | None = None
+    error: Fault | None = None
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    last_step: int = 0
+    stride: int = 1
+    logged: int = 0
+
+    def add_point(self, step: int, loss: float) -> None:
+        """Keep every stride-th point, thinning out as the curve grows."""
+        if self.logged % self.stride == 0:
+            self.curve.append((step, round(loss, 5)))
+            if len(self.curve) > CURVE_POINTS:
+                self.curve = self.curve[::2]
+                self.stride *= 2
+        self.logged += 1
+        self.last_step = max(self.last_step, step)
+
+
+class Session:
+    """Answers the messages of one training process."""
+
+    def __init__(self, request: Request, data: Data, trained: Trained, channel: Channel, memory: Memory) -> None:
+        self.trained, self.clock, self.channel, self.memory = trained, trained.clock, channel, memory
+        self.order = Order(data.rows("train"), request.seed)
+        self.seq_len = data.meta.seq_len
+        self.most = memory.size // (2 * (self.seq_len + 1))
+        self.handlers = {"start": self.start, "rows": self.rows, "log": self.log, "note": self.note, "save": self.save}
+
+    def drain(self, wait_s: float) -> None:
+        """Handle what has arrived, waiting at most `wait_s` for the first."""
+        for _ in range(BURST):
+            if (incoming := self.channel.receive(wait_s)) is None:
+                return
+            try:
+                self.handle(incoming)
+            finally:
+                if incoming.fd is not None:
+                    os.close(incoming.fd)
+            wait_s = 0.0
+
+    def handle(self, incoming: Incoming) -> None:
+        """Dispatch one message."""
+        name = incoming.message.get("do")
+        if name == "error":
+            self.trained.error = Fault("crash", exception(incoming))
+        elif isinstance(name, str) and name in self.handlers:
+            self.handlers[name](incoming)
+        else:
+            raise Fault("invalid", "sent a message that the referee does not understand")
+
+    def start(self, incoming: Incoming) -> None:
+        """Start the clock, once."""
+        if self.clock.started is None:
+            self.clock.started = time.monotonic()
+        self.channel.send({"started": True})
+
+    def rows(self, incoming: Incoming) -> None:
+        """Serve rows, or none when they are beyond the budget."""
+        count = incoming.integer("n", 1, self.most)
+        if self.clock.started is None:
+            raise Fault("invalid", "asked for rows before the start")
+        progress = self.clock.progress
+        if not self.clock.take(count * self.seq_len):
+            count = 0
+        else:
+            self.memory.put(self.order.take(count))
+        self.channel.send({"n": count, "progress": progress})
+
+    def log(self, incoming: Incoming) -> None:
+        """One point of the curve; a loss that is not finite ends the run."""
+        step, loss = incoming.integer("step", 0, 1 << 53), incoming.number("loss")
+        if not math.isfinite(loss):
+            raise Fault("crash", f"loss is {'NaN' if math.isnan(loss) else 'infinite'} at step {step}")
+        self.trained.add_point(step, loss)
+
+    def note(self, incoming: Incoming) -> None:
+        """A figure of the candidate's own, bounded."""
+        name = incoming.text("name", 64)
+        if name in self.trained.notes or len(self.trained.notes) < NOTES:
+            self.trained.notes[name] = incoming.text("value", 256)
+
+    def save(self, incoming: Incoming) -> None:
+        """Copy a sealed state that came in time; a later one replaces it."""
+        if incoming.fd is None:
+            raise Fault("invalid", "saved nothing")
+        size = sealed_size(incoming.fd, STATE_BYTES)
+        if self.clock.started is None or time.monotonic() > self.clock.deadline:
+            return
+        copy = self.trained.state.with_suffix(".part")
+        with copy.open("wb") as file:
+            offset = 0
+            while offset < size and (sent := os.sendfile(file.fileno(), incoming.fd, offset, size - offset)):
+                offset += sent
+        copy.chmod(0o644)
+        copy.rename(self.trained.state)
+        self.trained.saved = True
+
+
+def train(request: Request, data: Data, trained: Trained, report: Report) -> None:
+    """Run the candidate's train(run) in a sandbox until its whole tree is dead; a Fault says why it does not count."""
+    meta, memory_size = data.meta, ROWS_BYTES
+    with Channel() as channel, Memory(memory_size, read_only=True) as memory:
+        session = Session(request, data, trained, channel, memory)
+        welcome = {"seed": request.seed, "vocab_size": meta.vocab_size, "seq_len": meta.seq_len, "scale": 1.0}
+        channel.send({**welcome, "device": device(request), "bytes": memory_size})
+        argv = [sys.executable, *WORKER, "train", str(channel.theirs.fileno()), str(memory.fd)]
+        inside = box(request, (), channel.theirs.fileno(), memory.fd)
+        sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
+        with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
+            channel.theirs.close()
+            try:
+                watch(session, process, request.task.budget.grace_s, report)
+            finally:
+                trained.exit = process.kill()
+    judge_end(trained)
+
+
+def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:
+    """Serve until the process ends; a Fault when it is overdue."""
+    clock = session.clock
+    while process.wait(0.02 if session.channel.closed else 0.0) is None:
+        session.drain(0.05)
+        if time.monotonic() > clock.deadline + (grace_s if clock.started else 0.0):
+            late = f"still running {grace_s:g} s after its deadline"
+            raise Fault("invalid", late if clock.started else f"did not start within {clock.budget.startup_s:g} s")
+        curve = session.trained.curve
+        report("train" if clock.started else "start", clock.left_s, curve[-1][1] if curve else None)
+    session.drain(0.0)
+
+
+def judge_end(trained: Trained) -> None:
+    """A Fault unless the process ended well and left a state."""
+    assert trained.exit is not None
+    if trained.error:
+        raise trained.error
+    if code := trained.exit.code:
+        signal = -code if code < 0 else code - 128
+        raise Fault("crash", f"killed by signal {signal}" if signal > 0 else f"exit code {code}")
+    if not trained.saved:
+        raise Fault("invalid", "ended without a state that was saved in time: train(run) has to call run.save()")
+
+
+def exception(incoming: Incoming) -> str:
+    """An exception as one line that names the place in train.py."""
+    text, line = incoming.text("text", 300), incoming.message.get("line")
+    place = f" (nanochat_train/train.py line {line})" if type(line) is int and 0 < line < 1_000_000 else ""
+    return f"{incoming.text('kind', 64) or 'exception'}{': ' if text else ''}{text}{place}"
