@@ -82,8 +82,8 @@ class Run:
     def next_rows(self, n: int) -> Array | None:
         """The next n rows in the seed's order: read-only uint16 [n, T+1], valid until the next call.
 
-        Columns :-1 are the input and 1: the targets. None once the budget is used up, or when fewer than n rows are
-        left of a budget in tokens.
+        Columns :-1 are the input and 1: the targets. None when a budget in tokens has fewer than n rows left, and a
+        second before the end of a budget in seconds: the last step and run.save() have to fit into it.
         """
         self.start()
         width = self.seq_len + 1

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.models import Measurement, Request, UserError
+from harness.referee import serve
 from nanochat_train import data
 from nanochat_train.channel import Fault, Report, device
 from nanochat_train.data import Data
@@ -91,12 +92,13 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
 
 
 def parameters(state: Path) -> int:
-    """Numbers in a safetensors file by its header; 0 where there is no sensible one."""
+    """Floating-point numbers in a safetensors file by its header; 0 where there is no sensible one."""
     with state.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(length)) if length <= HEADER_BYTES else {}
-            sizes = [_count(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
+            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+            sizes = [_count(tensor["shape"]) for tensor in tensors if str(tensor["dtype"]).startswith(("F", "BF"))]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return 0
     return min(sum(sizes), state.stat().st_size)
@@ -119,25 +121,12 @@ def reporter(path: Path) -> Report:
             return
         last = time.monotonic()
         state = {"phase": phase, "left_s": round(left_s, 1), **({} if loss is None else {"loss": loss})}
-        replace(path, json.dumps(state))
+        part = path.with_suffix(".partial")
+        part.write_text(json.dumps(state))
+        part.replace(path)
 
     return report
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
-
-
-def main(args: list[str]) -> int:
-    """The command line."""
-    request = Request.model_validate_json(Path(args[0]).read_bytes())
-    request.work.mkdir(parents=True, exist_ok=True)
-    replace(request.result, measure(request).model_dump_json(indent=1))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(serve(measure, sys.argv[1:]))

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from harness.models import Budget
 from nanochat_train.data import Rows
 
+SAVE_S = 1.0  # of a budget in seconds, kept for the last step and for saving: rows end that much earlier
+
 
 class Clock:
     """The budget of a run: seconds, or tokens within a limit of seconds. Lives in this process only."""
@@ -49,7 +51,8 @@ class Clock:
     def take(self, tokens: int) -> bool:
         """Whether `tokens` more are within the budget; if so they are used."""
         over = self.budget.run_tokens is not None and self.tokens + tokens > self.budget.run_tokens
-        if over or time.monotonic() >= self.deadline:
+        kept = min(SAVE_S, self.budget.run_s / 4) if self.budget.run_s else 0.0
+        if over or time.monotonic() >= self.deadline - kept:
             return False
         self.tokens += tokens
         return True

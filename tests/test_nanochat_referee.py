@@ -85,9 +85,9 @@ class Course:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    """Some two megabytes of the standard library as a corpus of our own: few validation rows, quick to score."""
+    """Some of the standard library as a corpus of our own: few validation rows, quick to score."""
     folder = tmp_path_factory.mktemp("texts")
-    for number, document in enumerate(corpus.standard_library().train[:70]):
+    for number, document in enumerate(corpus.standard_library().train[:40]):
         (folder / f"{number}.txt").write_text(document.text, encoding="utf-8")
     made = Course(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("work"))
     made.run("nanochat_train.prepare", "--source", str(folder))
@@ -123,7 +123,7 @@ def test_a_model_that_knows_nothing_scores_what_arithmetic_says(course: Course) 
 
 def test_the_same_seed_gives_the_same_score(course: Course) -> None:
     source = (ROOT / "nanochat_train/train.py").read_text()
-    first, again, other = (course.measure(source, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (course.measure(source, seed=seed, run_tokens=4096) for seed in (1, 1, 2))
     assert first.status == "ok", first.reason
     assert first.value is not None
     assert again.value is not None
@@ -184,10 +184,10 @@ def test_a_run_that_never_starts_is_killed(course: Course) -> None:
 
 
 def test_a_budget_in_seconds_ends_the_rows(course: Course) -> None:
-    found = course.measure(HONEST, run_s=1, run_tokens=None)
+    found = course.measure(HONEST, run_s=4, run_tokens=None, grace_s=5)
     assert found.status == "ok", found.reason
     assert found.figures["tokens"] > 8192
-    assert found.seconds["train"] < 4
+    assert 3 < found.seconds["train"] < 9
 
 
 def test_a_state_that_comes_late_does_not_count(course: Course) -> None:
@@ -233,7 +233,7 @@ def test_training_finds_no_validation_text_anywhere(course: Course, tmp_path: Pa
     lines = {line.strip(): document.name for document in split.val for line in document.text.splitlines()}
     line = max((line for line in lines if line.isascii() and line not in training), key=len)
     ids = lab.data.rows("val")[0].tobytes()[::-1].hex()
-    roots = [str(Path(os.__file__).resolve().parent), "/usr/lib/python3", "/usr/local/lib", str(tmp_path / "cache"), "/tmp"]
+    roots = [str(Path(os.__file__).resolve().parent), "/usr/local/lib", str(tmp_path / "cache")]
     source = HONEST.replace("    run.start()\n", SEARCH.format(text=line[::-1], ids=ids, roots=roots))
     confined, free = lab.measure(source, startup_s=60), lab.measure(source, sandbox="none", startup_s=60)
     assert confined.notes["found"] == "[]"

@@ -86,6 +86,11 @@ def test_goes_through_the_constants_in_order_and_alternates() -> None:
     assert seen == [{"RATE": 0.04}, {"DEPTH": 2}, {"DROP": 0.75}, {"HEADS": 1}]
 
 
+def test_log_ranges_come_first() -> None:
+    tuner = Tuner(b"A = 1  # tune: 1..9\nB = 1.0  # tune: 0.1..10 log\n", [], "minimize", 0)
+    assert (tuner.propose() or pytest.fail("no proposal"))[0] == {"B": 2.0}
+
+
 def test_the_same_inputs_give_the_same_proposal_and_another_seed_another(tmp_path: Path) -> None:
     texts = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

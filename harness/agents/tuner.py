@@ -77,8 +77,11 @@ class Tuner:
         return code_of(edited(self.data, self.constants, changes)) not in self.codes
 
     def _alone(self) -> tuple[dict[str, Value], str] | None:
-        """One step of the first constant that has had only one value so far; every second constant first goes down."""
-        for index, constant in enumerate(self.constants):
+        """One step of the first constant that has had only one value so far; every second constant first goes down.
+
+        Those with a log range come first: where not even the magnitude is known, there is most to gain.
+        """
+        for index, constant in enumerate(sorted(self.constants, key=lambda constant: not constant.log)):
             values = [tried.values[constant.name] for tried in self.past if constant.name in tried.values]
             seen = {repr(value) for value in (constant.value, *values)}
             for up in (index % 2 == 0, index % 2 != 0):
