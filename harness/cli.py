@@ -22,7 +22,7 @@ from harness import __version__, config, git, sandboxes, view
 from harness.ledger import Ledger
 from harness.models import Record, UserError
 from harness.night import Interrupt
-from harness.opening import Settings, find_task, open_night
+from harness.opening import Settings, find_task, not_ready, open_night
 from harness.research import research
 from harness.state import StateFolder, Status
 
@@ -149,6 +149,7 @@ def examine() -> list[tuple[str, str | None]]:
         checks.append((f"git repository {git.root(repo)}", None))
         task = config.load_task(find_task(git.root(repo), None))
         checks.append((f"task {task.name}, profile {task.profile}", None))
+        checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
         for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
             there = spec.argv[0].startswith("{") or shutil.which(spec.argv[0])
             checks.append((f"agent {name}" + ("" if there else f" is not installed (optional): {spec.install}"), None))

@@ -68,6 +68,8 @@ def open_night(
         for name in [name for name in view.list_worktrees() if name.startswith(f"{settings.tag}-")]:
             git.remove_worktree(view, name, state.worktree(settings.tag, name.removeprefix(f"{settings.tag}-")))
         trusted = state.trusted(repo, start)
+        if problem := not_ready(task, trusted, state.path):
+            raise UserError(problem)
         night = Night(
             repo=repo,
             task=task,
@@ -111,6 +113,14 @@ def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
         if not editable_files([pattern], names):
             raise UserError(f"the editable file {pattern} is not in commit {start[:10]}: commit it, or correct task.yaml")
     return start
+
+
+def not_ready(task: Task, folder: Path, scratch: Path) -> str | None:
+    """What has to be prepared before the task's referee can measure anything, in its own words; None when nothing."""
+    argv = (*python(task.referee), "--ready", task.profile)
+    ended = run(Launch(argv, clean_env(PYTHONPATH=str(PACKAGE.parent)), folder), scratch / "ready.log", 120)
+    lines = ended.tail.strip().splitlines()
+    return (lines[-1] if lines else f"`{' '.join(argv)}` failed with exit code {ended.code}") if ended.code else None
 
 
 def hidden_paths(task: Task, trusted: Path, scratch: Path) -> tuple[Path, ...]:

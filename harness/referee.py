@@ -1,9 +1,10 @@
 """The default referee: runs the task's `command` in a sandbox, then its trusted `evaluate` over the declared outputs.
 
-    python -m harness.referee REQUEST.json
+    python -m harness.referee REQUEST.json          measure once
+    python -m harness.referee --ready PROFILE       exit 0, or 1 with a sentence about what has to be prepared first
 
-A task with a referee of its own calls `serve` with its own `measure`. A referee always writes one Measurement; nothing
-that candidate code prints is ever parsed.
+A task with a referee of its own calls `serve` with its own `measure` and `ready`. A referee always writes one Measurement;
+nothing that candidate code prints is ever parsed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import sandboxes
-from harness.models import Measurement, Request
+from harness.models import Measurement, Request, UserError
 from harness.process import clean_env, inner_env, python, run
 from harness.protocols import Box, Exit, Launch
 from harness.workspace import Unusable, read_file
@@ -26,8 +27,20 @@ from harness.workspace import Unusable, read_file
 MAX_OUTPUT_BYTES = 64 << 20
 
 
-def serve(measure: Callable[[Request], Measurement], arguments: list[str]) -> int:
-    """The body of a referee program: a request file in, a measurement file out, written in one step."""
+def serve(
+    measure: Callable[[Request], Measurement], arguments: list[str], ready: Callable[[str], object] = lambda _profile: None
+) -> int:
+    """The body of a referee program: a request file in, a measurement file out, written in one step.
+
+    `ready` is given a profile and raises UserError when something has to be prepared before the first measurement.
+    """
+    if arguments[0] == "--ready":
+        try:
+            ready(arguments[1])
+        except UserError as error:
+            print(error)
+            return 1
+        return 0
     # Ended from outside: unwind, so that every sandbox is dead before this process is.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     os.umask(0o022)

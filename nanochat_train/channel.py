@@ -150,15 +150,15 @@ def sealed_size(fd: int, limit: int) -> int:
     return size
 
 
-def device(request: Request) -> str:
+def device(profile: str) -> str:
     """Where a profile trains."""
-    return "cuda" if request.task.profile == "gpu" else "cpu"
+    return "cuda" if profile == "gpu" else "cpu"
 
 
 def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
     """The sandbox of a worker: the candidate's tree to read, nothing to write, no network."""
     env = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    if device(request) == "cpu":
+    if device(request.task.profile) == "cpu":
         env |= {name: str(CPU_THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         # Large blocks stay in the process: otherwise a fifth of the time on a CPU goes to page faults.
         env |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -170,6 +170,6 @@ def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
         readable=(request.tree, *readable),
         hidden=tuple(request.hidden),
         env=inner_env(**env),
-        gpu=device(request) == "cuda",
+        gpu=device(request.task.profile) == "cuda",
         fds=fds,
     )

@@ -84,7 +84,7 @@ def evaluate(request: Request, data: Data, state: Path, report: Report) -> Score
     batch = max(1, min(BATCH_ROWS, LOGITS_BYTES // row_bytes))
     with Channel() as channel, Memory(2 * batch * data.meta.seq_len, True) as tokens, Memory(batch * row_bytes, False) as logits:
         evaluation = Evaluation(request, data, channel, tokens, logits)
-        hello = {"seq_len": data.meta.seq_len, "vocab_size": data.meta.vocab_size, "device": device(request)}
+        hello = {"seq_len": data.meta.seq_len, "vocab_size": data.meta.vocab_size, "device": device(request.task.profile)}
         channel.send({**hello, "tokens_bytes": tokens.size, "logits_bytes": logits.size})
         fds = (channel.theirs.fileno(), tokens.fd, logits.fd)
         argv = [sys.executable, *WORKER, "evaluate", *map(str, fds), str(state)]

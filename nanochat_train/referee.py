@@ -35,9 +35,7 @@ def measure(request: Request) -> Measurement:
     report = reporter(request.progress)
     blank = Measurement(status="void", seed=request.seed, profile=request.task.profile, sandbox=request.sandbox)
     try:
-        prepared = data.load(request.task.profile)
-        if device(request) == "cuda" and not list(Path("/dev").glob("nvidia[0-9]*")):
-            raise UserError("the gpu profile needs an NVIDIA GPU: use `--profile cpu`")
+        prepared = ready(request.task.profile)
     except UserError as error:
         return blank.model_copy(update={"reason": str(error)})
     trained = Trained(Clock(request.task.budget), request.work / "checkpoint.safetensors")
@@ -62,6 +60,13 @@ def measure(request: Request) -> Measurement:
     if ended or scored is None:
         return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
     return result.model_copy(update={"status": "ok", "value": scored.bits_per_byte})
+
+
+def ready(profile: str) -> Data:
+    """The prepared data of a profile; a UserError says what is missing and how to get it."""
+    if device(profile) == "cuda" and not list(Path("/dev").glob("nvidia[0-9]*")):
+        raise UserError("the gpu profile needs an NVIDIA GPU: use `--profile cpu`")
+    return data.load(profile)
 
 
 def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dict[str, object]:
@@ -129,4 +134,4 @@ def reporter(path: Path) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(measure, sys.argv[1:]))
+    sys.exit(serve(measure, sys.argv[1:], ready))

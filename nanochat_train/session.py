@@ -136,7 +136,7 @@ def train(request: Request, data: Data, trained: Trained, report: Report) -> Non
     with Channel() as channel, Memory(memory_size, read_only=True) as memory:
         session = Session(request, data, trained, channel, memory)
         welcome = {"seed": request.seed, "vocab_size": meta.vocab_size, "seq_len": meta.seq_len, "scale": 1.0}
-        channel.send({**welcome, "device": device(request), "bytes": memory_size})
+        channel.send({**welcome, "device": device(request.task.profile), "bytes": memory_size})
         argv = [sys.executable, *WORKER, "train", str(channel.theirs.fileno()), str(memory.fd)]
         inside = box(request, (), channel.theirs.fileno(), memory.fd)
         sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
