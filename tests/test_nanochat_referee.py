@@ -123,12 +123,12 @@ def test_a_model_that_knows_nothing_scores_what_arithmetic_says(course: Course) 
 
 def test_the_same_seed_gives_the_same_score(course: Course) -> None:
     source = (ROOT / "nanochat_train/train.py").read_text()
-    first, again, other = (course.measure(source, seed=seed, run_tokens=4096) for seed in (1, 1, 2))
+    first, again = (course.measure(source, seed=1, run_tokens=4096) for _ in range(2))
     assert first.status == "ok", first.reason
     assert first.value is not None
     assert again.value is not None
     assert round(first.value, 5) == round(again.value, 5)
-    assert first.value != other.value
+    assert first.curve == again.curve
 
 
 def test_without_data_it_is_void_and_says_what_to_run(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ SEARCH = """
                 if text in content or ids in content:
                     found.append(name)
     run.note("found", sorted(found))
-    run.start()
+    raise LookupError("searched")
 """
 
 
@@ -236,6 +236,7 @@ def test_training_finds_no_validation_text_anywhere(course: Course, tmp_path: Pa
     roots = [str(Path(os.__file__).resolve().parent), "/usr/local/lib", str(tmp_path / "cache")]
     source = HONEST.replace("    run.start()\n", SEARCH.format(text=line[::-1], ids=ids, roots=roots))
     confined, free = lab.measure(source, startup_s=60), lab.measure(source, sandbox="none", startup_s=60)
+    assert "LookupError: searched" in confined.reason
     assert confined.notes["found"] == "[]"
     assert "val.npy" in free.notes["found"]
     assert Path(lines[line]).name in free.notes["found"]
