@@ -160,7 +160,7 @@ def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
     env = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     if device(request.task.profile) == "cpu":
         env |= {name: str(CPU_THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        # Threads that wait sleep: spinning ones starve whatever shares the cores, another run first.
+        # Threads that wait sleep: spinning ones multiply time and CPU seconds when something else wants a core.
         env |= {"OMP_WAIT_POLICY": "PASSIVE"}
         # Large blocks stay in the process: otherwise a fifth of the time on a CPU goes to page faults.
         env |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
