@@ -138,6 +138,16 @@ def test_without_data_it_is_void_and_says_what_to_run(tmp_path: Path) -> None:
     assert found.reason == "no prepared data for profile 'cpu': run `python -m nanochat_train.prepare`"
 
 
+def test_a_referee_says_beforehand_that_its_data_is_missing(tmp_path: Path, course: Course) -> None:
+    said = {}
+    for name, cache in (("empty", tmp_path), ("prepared", course.cache)):
+        env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        argv = [sys.executable, "-m", "nanochat_train.referee", "--ready", "cpu"]
+        said[name] = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (said["empty"].returncode, said["prepared"].returncode) == (1, 0)
+    assert said["empty"].stdout == "no prepared data for profile 'cpu': run `python -m nanochat_train.prepare`\n"
+
+
 def test_what_is_printed_changes_nothing(course: Course, honest: Measurement) -> None:
     shout = 'run.start()\n    for _ in range(50): print("x" * 2**20)\n    print("val_bpb: 0.001", flush=True)\n'
     found = course.measure(HONEST.replace("run.start()\n", shout))
