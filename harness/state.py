@@ -54,9 +54,10 @@ class StateFolder:
         return path
 
     def home(self, tag: str, agent: str) -> Path:
-        """An agent's private HOME."""
+        """An agent's private HOME, empty: a link that an earlier proposal left could lead our own writing anywhere."""
         path = self.path / "homes" / f"{tag}-{agent}"
-        path.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
         return path
 
     def log(self, tag: str, experiment: str) -> Path:

@@ -143,3 +143,17 @@ def test_candidate_code_is_never_root(lab: Lab) -> None:
     assert "uid 0\n" not in seen
     assert "CapEff:\t0000000000000000" in seen
     assert "NoNewPrivs:\t1" in seen
+
+
+def test_a_link_left_in_the_private_home_leads_the_harness_nowhere(lab: Lab) -> None:
+    """The harness writes the prompt into an agent's HOME: a link planted there must not lead the writing outside."""
+    target = lab.path.parent / "precious"
+    target.write_text("mine")
+    with (lab.path / "agents.yaml").open("a") as file:
+        script = (
+            f"cd; ls -A; ln -sf '{target}' prompt.md; cd - >/dev/null; {CHANGE}; echo \\\"# $(date +%N)\\\" >> toy/solution.py"
+        )
+        file.write(f'planter:\n  argv: [sh, -c, "{script}"]\n  prompt: {{via: file}}\n')
+    lab.harness("run", "--tag", "t", "--agent", "planter", "--experiments", "2")
+    assert target.read_text() == "mine"
+    assert lab.git("show", "refs/experiments/t/0002:transcript.txt") == "prompt.md"
