@@ -1,0 +1,1 @@
+"""Reports: what a night looks like to somebody who was not there."""
