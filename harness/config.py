@@ -1,15 +1,18 @@
-"""task.yaml and agents.yaml -> models. An error names the file, the line and what is wrong, in one sentence."""
+"""task.yaml, agents.yaml, config.yaml -> models. An error names the file, the line and what is wrong, in one sentence."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.models import AgentSpec, Task, UserError
+from harness.models import UserError
+from harness.schema import schema as schema
+from harness.spec import AgentSpec, Defaults, Task
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -18,6 +21,8 @@ def load_task(path: Path, profile: str | None = None) -> Task:
     """The task of a task.yaml with `profile` applied; without one `gpu` where there is a GPU, else `cpu`, if it has them."""
     data, node = _read(path)
     profiles = data.pop("profiles", None) or {}
+    if not isinstance(profiles, dict):
+        raise UserError(f"{path}, line {_line(node, ('profiles',))}: profiles is not a mapping of names to fields")
     chosen = profile or _default_profile(profiles)
     if profiles and chosen not in profiles:
         raise UserError(f"{path} has no profile {chosen!r}; choose one of: {', '.join(profiles)}")
@@ -39,6 +44,28 @@ def load_agents(path: Path) -> dict[str, AgentSpec]:
             raise UserError(f"{path}, line {_line(node, (name,))}: agent {name!r} is not a mapping of fields")
         agents[name] = _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(name,))
     return agents
+
+
+def load_defaults() -> Defaults:
+    """The user's own defaults for `harness run`, from $XDG_CONFIG_HOME/harness/config.yaml; a missing file is fine."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    path = Path(home) / "harness" / "config.yaml"
+    if not os.path.lexists(path):
+        return Defaults()
+    data, node = _read(path)
+    return _build(Defaults, data, path, node)
+
+
+def profiles(path: Path) -> list[str]:
+    """The names of a task.yaml's profiles, so that a default one is used only where there is one."""
+    found = _read(path)[0].get("profiles")
+    return list(found) if isinstance(found, dict) else []
+
+
+def place(path: Path, profile: str, *where: str) -> str:
+    """ "FILE, line N" of a field of a task.yaml, in its profile or else in its base."""
+    node = _read(path)[1]
+    return f"{path}, line {_find(node, ('profiles', profile, *where)) or _line(node, where)}"
 
 
 def find_agent(agents: dict[str, AgentSpec], name: str, path: Path) -> AgentSpec:
@@ -73,9 +100,9 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         raise UserError(f"{path}, line {line}: not valid YAML: {error.problem or 'unreadable'}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}, line 1: not valid YAML: {error}") from error
-    if not isinstance(data, dict):
+    if not isinstance(data, dict | None):
         raise UserError(f"{path}, line 1: a mapping of fields is expected")
-    return data, node
+    return data or {}, node
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -1,27 +1,36 @@
 """Small flat functions over pygit2, which is imported nowhere else. No hook, filter or fsmonitor ever runs.
 
-Commits and blobs are named by their 40 hex digits. Every change of a ref is a compare-and-swap.
+Commits and blobs are named by their 40 hex digits; refs.py moves what names them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 import pygit2
-from pygit2.enums import FileMode, SortMode
+from pygit2.enums import FileMode, ObjectType
 
 from harness.models import UserError
 
-Repo = pygit2.Repository
+Commit = pygit2.Commit
+GitError = pygit2.GitError
 HARNESS = ("harness", "harness@localhost")
+TRIES, VANISHED = 10, "No such file or directory"
+RECENT_OBJECTS = 100  # those of the last few experiments
 
 
-class RefMoved(Exception):
-    """Somebody else moved a ref between our reading and our writing it."""
+class Repo(pygit2.Repository):
+    """A repository that remembers the last objects written: `git gc --prune=now` in another terminal deletes what was
+    written, and not yet named by a ref, while it looked. Before a ref is moved they are written again if they are gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.recent: deque[tuple[int, bytes]] = deque(maxlen=RECENT_OBJECTS)
 
 
 def open_repo(path: Path) -> Repo:
@@ -29,7 +38,7 @@ def open_repo(path: Path) -> Repo:
     found = pygit2.discover_repository(str(path))
     if found is None:
         raise UserError(f"{path} is not in a git repository: run `git init` and commit your files, or go to your clone")
-    repo = pygit2.Repository(found)
+    repo = Repo(found)
     if repo.head_is_unborn:
         raise UserError(f"the repository at {root(repo)} has no commits: commit the files of your task first")
     return repo
@@ -40,19 +49,15 @@ def root(repo: Repo) -> Path:
     return Path(repo.workdir or repo.path).resolve()
 
 
-def open_view(path: Path) -> Repo:
-    """The bare view repository at `path`, made when it is not there; agents may read it, so it holds lab history only."""
-    if (path / "HEAD").exists():
-        return pygit2.Repository(str(path))
-    view = pygit2.init_repository(str(path), bare=True)
-    (path / "info").mkdir(exist_ok=True)
-    (path / "info" / "exclude").write_text("/lab/\n/notes/\n__pycache__/\n")
-    return view
+def common(repo: Repo) -> Path:
+    """The git directory that all work trees of the repository share."""
+    pointer = Path(repo.path) / "commondir"
+    return (Path(repo.path) / pointer.read_text().strip()).resolve() if pointer.exists() else Path(repo.path)
 
 
-def fetch(view: Repo, source: Repo, ref: str) -> None:
-    """Bring `ref` and its history from `source` into `view` under the same name."""
-    view.remotes.create_anonymous(source.path).fetch([f"+{ref}:{ref}"])
+def init_bare(path: Path) -> None:
+    """Make an empty bare repository."""
+    pygit2.init_repository(str(path), bare=True)
 
 
 def head(repo: Repo) -> str:
@@ -60,43 +65,17 @@ def head(repo: Repo) -> str:
     return str(repo.head.peel(pygit2.Commit).id)
 
 
-def checked_out(repo: Repo, ref: str) -> bool:
-    """Whether some work tree of the repository has `ref` checked out."""
-    heads = [Path(repo.path) / "HEAD", *(Path(repo.path) / "worktrees").glob("*/HEAD")]
-    return any(head.exists() and head.read_text().strip() == f"ref: {ref}" for head in heads)
-
-
-def resolve(repo: Repo, ref: str) -> str | None:
-    """The commit that `ref` points at, or None."""
+def commit_of(repo: Repo, name: str) -> str:
+    """The commit of a branch, a tag or an abbreviated id, as people write it."""
     try:
-        return str(repo.references[ref].peel(pygit2.Commit).id)
-    except KeyError:
-        return None
+        return str(repo.revparse_single(name).peel(pygit2.Commit).id)
+    except (KeyError, ValueError, pygit2.InvalidSpecError) as error:
+        raise UserError(f"{name!r} is neither a file nor a commit of {root(repo)}: `git log` lists the commits") from error
 
 
-def refs(repo: Repo, prefix: str) -> list[str]:
-    """Every ref below `prefix`, sorted."""
-    return sorted(name for name in repo.references if name.startswith(prefix))
-
-
-def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
-    """Move `ref` from `old` to `new`; None creates it. RefMoved when it is not at `old` any more."""
-    try:
-        if old is None:
-            repo.references.create(ref, new)
-            return
-        reference = repo.references[ref]
-        if str(reference.target) != old:
-            raise RefMoved(ref)
-        reference.set_target(new)
-    except (KeyError, pygit2.GitError, pygit2.AlreadyExistsError) as error:
-        raise RefMoved(f"{ref}: {error}") from error
-
-
-def delete(repo: Repo, ref: str) -> None:
-    """Delete `ref`; harmless when it is gone."""
-    with suppress(KeyError):
-        repo.references[ref].delete()
+def valid_name(ref: str) -> bool:
+    """Whether git would take this as the full name of a ref."""
+    return bool(pygit2.reference_is_valid_name(ref))
 
 
 def parents(repo: Repo, commit: str) -> list[str]:
@@ -109,16 +88,15 @@ def tree(repo: Repo, commit: str) -> str:
     return str(_commit(repo, commit).tree.id)
 
 
-def first_parents(repo: Repo, commit: str) -> Iterator[str]:
-    """The commit and its first-parent ancestors."""
-    walk = repo.walk(commit, SortMode.TOPOLOGICAL)
-    walk.simplify_first_parent()
-    return (str(found.id) for found in walk)
-
-
 def files(repo: Repo, commit: str) -> dict[str, str]:
     """Path -> blob id of every file of a commit; links and submodules are left out."""
     return {path: str(entry.id) for path, entry in _walk(_commit(repo, commit).tree, "") if entry.filemode != FileMode.LINK}
+
+
+def file(repo: Repo, commit: str, name: str) -> bytes | None:
+    """The bytes of one file at the top of a commit, or None."""
+    found = _commit(repo, commit).tree
+    return read(repo, str(found[name].id)) if name in found else None
 
 
 def read(repo: Repo, blob: str) -> bytes:
@@ -130,34 +108,85 @@ def read(repo: Repo, blob: str) -> bytes:
 
 def write(repo: Repo, data: bytes) -> str:
     """Store `data`; the id of its blob."""
-    return str(repo.create_blob(data))
+    repo.recent.append((ObjectType.BLOB, data))
+    return str(_put(repo, ObjectType.BLOB, data))
 
 
-def tree_of(repo: Repo, contents: dict[str, bytes]) -> str:
-    """A new flat tree of the given files."""
-    builder = repo.TreeBuilder()
-    for name, data in contents.items():
-        builder.insert(name, repo.create_blob(data), FileMode.BLOB)
-    return str(builder.write())
+def tree_of(repo: Repo, contents: dict[str, bytes], before: str | None = None) -> str:
+    """A flat tree of the given files, on top of those of the commit `before`."""
+    blobs = {name: write(repo, data) for name, data in contents.items()}
+
+    def make() -> pygit2.Oid:
+        builder = repo.TreeBuilder(_commit(repo, before).tree) if before else repo.TreeBuilder()
+        for name, blob in blobs.items():
+            builder.insert(name, pygit2.Oid(hex=blob), FileMode.BLOB)
+        return builder.write()
+
+    return _made(repo, make)
 
 
-def tree_with(repo: Repo, commit: str, blobs: dict[str, str]) -> str:
-    """The tree of `commit` with some files replaced, mode 100644."""
-    index = pygit2.Index()
-    index.read_tree(_commit(repo, commit).tree)
-    for path, blob in blobs.items():
-        index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=blob), FileMode.BLOB))
-    return str(index.write_tree(repo))
+def tree_with(repo: Repo, commit: str, blobs: Mapping[str, str | None]) -> str:
+    """The tree of `commit` with some files replaced, mode 100644, or removed where the blob is None."""
+
+    def make() -> pygit2.Oid:
+        index = pygit2.Index()
+        index.read_tree(_commit(repo, commit).tree)
+        for path, blob in blobs.items():
+            if blob is None:
+                index.remove(path)
+            else:
+                index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=blob), FileMode.BLOB))
+        return index.write_tree(repo)
+
+    name = _made(repo, make)
+    above = {str(folder) for path in blobs for folder in PurePosixPath(path).parents[:-1]}
+    top = repo[name]
+    assert isinstance(top, pygit2.Tree)
+    repo.recent.extend(repo.odb.read(top[folder].id)[:2] for folder in above if folder in top)
+    return name
 
 
 def commit(repo: Repo, tree_id: str, parent_ids: list[str], message: str, author: tuple[str, str] = HARNESS) -> str:
     """A new commit that no ref points at yet; the committer is the harness."""
-    return str(repo.create_commit(None, pygit2.Signature(*author), pygit2.Signature(*HARNESS), message, tree_id, parent_ids))
+    names = pygit2.Signature(*author), pygit2.Signature(*HARNESS)
+    return _made(repo, lambda: repo.create_commit(None, *names, message, tree_id, parent_ids))
 
 
-def message(repo: Repo, commit_id: str) -> str:
-    """The message of a commit."""
-    return _commit(repo, commit_id).message
+def _made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
+    """The id of a new tree or commit that is really there.
+
+    It may be gone at once, or what it names may be (see Repo). And on a full disk libgit2 1.9 returns an id for a commit
+    that it could not write.
+    """
+    for _ in range(TRIES):
+        try:
+            name = make()
+            repo.recent.append(repo.odb.read(name)[:2])
+            return str(name)
+        except OSError as error:
+            if VANISHED not in str(error):
+                raise
+        except (KeyError, ValueError, pygit2.GitError):
+            pass
+        ensure(repo)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(common(repo) / "objects"))
+
+
+def ensure(repo: Repo) -> None:
+    """Write the last objects again if they are gone."""
+    for kind, data in repo.recent:
+        _put(repo, kind, data)
+
+
+def _put(repo: Repo, kind: int, data: bytes) -> pygit2.Oid:
+    """Write an object, again when a collection removed the folder that it was to lie in."""
+    for left in reversed(range(TRIES)):
+        try:
+            return repo.odb.write(kind, data)
+        except OSError as error:
+            if VANISHED not in str(error) or not left:
+                raise
+    raise AssertionError
 
 
 def diff(repo: Repo, old: str, new: str) -> str:
@@ -175,21 +204,6 @@ def export(repo: Repo, commit_id: str, folder: Path) -> None:
         else:
             target.write_bytes(entry.data)
             target.chmod(0o755 if entry.filemode == FileMode.BLOB_EXECUTABLE else 0o644)
-
-
-def add_worktree(view: Repo, name: str, folder: Path, commit_id: str) -> None:
-    """A work tree of `view` at `folder`, on a branch of the same `name`; what an earlier one left is removed first."""
-    remove_worktree(view, name, folder)
-    branch = view.branches.local.create(name, _commit(view, commit_id))
-    view.add_worktree(name, str(folder), branch)
-
-
-def remove_worktree(view: Repo, name: str, folder: Path) -> None:
-    """Remove folder, registration and branch, in the order that leaves nothing dangling."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if name in view.list_worktrees():
-        view.lookup_worktree(name).prune(True)
-    delete(view, f"refs/heads/{name}")
 
 
 def _commit(repo: Repo, name: str) -> pygit2.Commit:

@@ -27,8 +27,7 @@ def seed(experiment: str, run: int) -> int:
 def sigma(records: Iterable[Record], metric: Metric) -> float:
     """Standard deviation of one run: pooled over all commits with repeats, floored at the prior `metric.noise`."""
     squares, degrees = 0.0, 0
-    for record in records:
-        values = record.values
+    for values in (record.values for record in records if len(record.measurements) > 1):
         mean = sum(values) / len(values) if values else 0.0
         squares += sum((value - mean) ** 2 for value in values)
         degrees += max(0, len(values) - 1)

@@ -1,104 +1,175 @@
 """Records <-> refs/experiments/<tag>/<id>. The repository is the database; whatever else is shown is derived from it.
 
-Each state of a record is a commit whose tree holds `record.json` and what a person wants to read beside it; its first
-parent is the state before. The candidate's commit is a parent too, so deleting its branch loses nothing.
+Each state of a record is a commit whose tree holds `record.json` and the long texts that a person wants to read beside
+it; its first parent is the state before. The candidate's commit is a parent too, so deleting its branch loses nothing.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from harness import git
+from pydantic import ValidationError
+
+from harness import git, refs
 from harness.models import Experiment, Record, Task, UserError, Verdict
+from harness.steps import Step, reached
 
 BASELINE = "0000"
 
 
 class Ledger:
-    """The records and branches of one tag in the user's repository."""
+    """The records and branches of one tag. Records are read once: only the holder of the tag's lock writes them."""
 
     def __init__(self, repo: git.Repo, tag: str) -> None:
         """A view on `tag`; nothing is written."""
         self.repo, self.tag = repo, tag
         self.lab = f"refs/heads/autoresearch/{tag}"
+        self._records: dict[str, Record] | None = None
+        self._tips: dict[str, str] = {}
 
     def ref(self, experiment: str) -> str:
         """The ref that holds a record."""
         return f"refs/experiments/{self.tag}/{experiment}"
 
-    def ids(self) -> list[str]:
-        """The ids of all experiments, oldest first."""
-        return sorted((ref.rsplit("/", 1)[1] for ref in git.refs(self.repo, self.ref(""))), key=int)
+    def records(self) -> list[Record]:
+        """All records, oldest first."""
+        if self._records is None:
+            tips = {ref.rsplit("/", 1)[1]: tip for ref, tip in refs.below(self.repo, self.ref("")).items()}
+            self._tips = {name: tips[name] for name in sorted(filter(str.isdigit, tips), key=int)}
+            self._records = {name: self._read(name, tip) for name, tip in self._tips.items()}
+        return list(self._records.values())
 
     def get(self, experiment: str) -> Record:
         """One record; ids may be given without their leading zeros."""
-        commit = git.resolve(self.repo, self.ref(experiment)) or git.resolve(self.repo, self.ref(experiment.zfill(4)))
-        if commit is None:
+        name = experiment if experiment in self._tips else experiment.zfill(4)
+        if self._records is not None and name in self._records:
+            return self._records[name]
+        if (tip := refs.resolve(self.repo, self.ref(name))) is None:
             raise UserError(f"there is no experiment {experiment} in {self.tag!r}: `harness log --tag {self.tag}` lists them")
-        return Record.model_validate_json(self.attachment(commit, "record.json"))
+        self._tips[name] = tip
+        return self._read(name, tip)
 
-    def records(self) -> list[Record]:
-        """All records, oldest first."""
-        return [self.get(experiment) for experiment in self.ids()]
+    def _read(self, experiment: str, tip: str) -> Record:
+        try:
+            return Record.model_validate_json(git.file(self.repo, tip, "record.json") or b"")
+        except (ValidationError, KeyError) as error:
+            raise UserError(
+                f"{self.ref(experiment)} holds no record that this version of the harness can read: "
+                f"it was written by another version, or damaged (`git show {self.ref(experiment)}` shows it)"
+            ) from error
 
-    def attachment(self, commit: str, name: str) -> bytes:
-        """A file of a record commit; empty when it has none of that name."""
-        blob = git.files(self.repo, commit).get(name)
-        return git.read(self.repo, blob) if blob else b""
+    def evidence(self, experiment: str) -> dict[str, str]:
+        """The texts beside a record by file name: prompt.md, proposal.md, transcript.txt, train-1.log, curve-1.tsv, ..."""
+        names = git.files(self.repo, self._tips.get(experiment) or refs.resolve(self.repo, self.ref(experiment)) or "")
+        return {name: git.read(self.repo, blob).decode("utf-8", "replace") for name, blob in names.items()}
 
-    def save(self, record: Record, **attachments: str) -> Record:
-        """Write the next state of a record by compare-and-swap of its ref; attachments of earlier states are kept."""
+    def save(self, record: Record, step: Step, texts: dict[str, str] | None = None) -> Record:
+        """Write the next state of a record by compare-and-swap of its ref; texts of earlier states are kept."""
         record = record.model_copy(update={"updated": now()})
-        ref, experiment = self.ref(record.id), record.experiment
-        before = git.resolve(self.repo, ref)
-        kept = {name: git.read(self.repo, blob) for name, blob in git.files(self.repo, before).items()} if before else {}
-        contents = {**kept, **{name.replace("__", "."): text.encode() for name, text in attachments.items() if text}}
+        experiment, before = record.experiment, self._tips.get(record.id)
+        contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
         parents = list(dict.fromkeys(filter(None, (before, experiment.commit or (None if before else experiment.base)))))
         title = record.proposal.title if record.proposal else experiment.agent
         subject = f"{record.id} {record.verdict.status if record.verdict else record.state}: {title}"
-        commit = git.commit(self.repo, git.tree_of(self.repo, contents), parents, f"{subject}\n")
-        git.swap(self.repo, ref, commit, before)
+        commit = git.commit(self.repo, git.tree_of(self.repo, contents, before), parents, f"{subject}\n")
+        refs.swap(self.repo, self.ref(record.id), commit, before)
+        self._tips[record.id] = commit
+        if self._records is not None:
+            self._records[record.id] = record
+        reached(step)
         return record
 
     def incumbent(self) -> Record:
         """The record of the lab branch's tip: the last kept experiment, or the baseline."""
-        tip = git.resolve(self.repo, self.lab)
+        tip = refs.resolve(self.repo, self.lab)
         if tip is None:
             raise UserError(f"there is no lab branch autoresearch/{self.tag}: start one with `harness run --tag {self.tag}`")
         baseline = self.get(BASELINE)
         if tip == baseline.experiment.base:
             return baseline
+        merged = git.parents(self.repo, tip)[1:]
         for record in reversed(self.records()):
-            if record.experiment.commit in git.parents(self.repo, tip)[1:]:
+            if record.experiment.commit in merged:
                 return record
-        raise UserError(
-            f"autoresearch/{self.tag} was moved by somebody else: its tip {tip[:10]} is not a merge of the harness; "
-            f"move your commits to another branch and reset it to the last merge"
-        )
+        raise self._moved(tip)
 
     def open_branch(self, record: Record) -> None:
         """Make the experiment's branch; harmless when it is there."""
         branch, commit = record.experiment.branch, record.experiment.commit
-        if branch and commit and git.resolve(self.repo, f"refs/heads/{branch}") is None:
-            git.swap(self.repo, f"refs/heads/{branch}", commit, None)
+        if branch and commit and refs.resolve(self.repo, f"refs/heads/{branch}") is None:
+            refs.swap(self.repo, f"refs/heads/{branch}", commit, None)
+            reached(Step.BRANCHED)
 
     def settle(self, record: Record) -> None:
         """Carry out a verdict: merge when it says keep, and delete the branch either way. Harmless when it was done."""
         experiment, verdict = record.experiment, record.verdict
-        tip = git.resolve(self.repo, self.lab)
-        kept = verdict and verdict.status == "keep" and experiment.branch
-        if verdict and kept and experiment.commit and tip and tip == experiment.base:
-            text = merge_message(record, verdict)
-            merge = git.commit(self.repo, git.tree(self.repo, experiment.commit), [tip, experiment.commit], text)
-            git.swap(self.repo, self.lab, merge, tip)
-        if experiment.branch:
-            git.delete(self.repo, f"refs/heads/{experiment.branch}")
+        if verdict and verdict.status == "keep" and experiment.branch:
+            self._merge(record, verdict)
+        if experiment.branch and not record.revived:
+            refs.delete(self.repo, f"refs/heads/{experiment.branch}")
+        reached(Step.SETTLED)
+
+    def _merge(self, record: Record, verdict: Verdict) -> None:
+        """Move the lab branch to a merge whose tree is the measured tree, unless that was done before."""
+        commit, base, tip = record.experiment.commit, record.experiment.base, refs.resolve(self.repo, self.lab)
+        assert commit is not None
+        if tip != base:
+            if tip is None or not self._is_merged(commit, base, tip):
+                raise self._moved(tip)
+            return
+        if refs.checked_out(self.repo, self.lab):
+            raise checked_out(self.tag)
+        merge = git.commit(self.repo, git.tree(self.repo, commit), [tip, commit], merge_message(record, verdict))
+        reached(Step.MERGE_WRITTEN)
+        refs.swap(self.repo, self.lab, merge, tip)
+        reached(Step.MERGED)
+
+    def _is_merged(self, commit: str, base: str, tip: str) -> bool:
+        """Whether a merge of `commit` lies on the first-parent line from `tip` down to `base`."""
+        while tip != base:
+            first, *others = git.parents(self.repo, tip) or [base]
+            if commit in others:
+                return True
+            tip = first
+        return False
+
+    def _moved(self, tip: str | None) -> UserError:
+        """The sentence for a lab branch that a person moved, with the commands that put it back."""
+        lab, ours = f"autoresearch/{self.tag}", tip
+        commits = {record.experiment.commit for record in self.records()}
+        while ours and not commits & {ours, *git.parents(self.repo, ours)[1:]}:
+            ours = next(iter(git.parents(self.repo, ours)), None)
+        how = f"`git branch mine {lab} && git branch -f {lab} {ours[:10]}`" if ours else f"with the help of `git reflog {lab}`"
+        return UserError(
+            f"{lab} was moved by somebody else: its tip {tip[:10] if tip else 'is gone and'} is not the harness's; "
+            f"put it back, {how}, then run `harness resume --tag {self.tag}`"
+        )
+
+    def revive(self, record: Record) -> str:
+        """Make the branch of a closed experiment again and say in its record that it is to stay; the branch's name."""
+        experiment = record.experiment
+        if record.state != "closed" or not experiment.branch:
+            why = "is still open" if record.state != "closed" else "changed nothing"
+            raise UserError(f"experiment {record.id} {why}: `harness show {record.id} --tag {self.tag}` says more")
+        if not record.revived:
+            self.save(record.model_copy(update={"revived": True}), Step.REVIVED)
+        self.open_branch(record)
+        return experiment.branch
 
     def unsettled(self) -> list[Record]:
         """Records that a harness left open, or closed without carrying the verdict out."""
-        branches = {ref.removeprefix("refs/heads/") for ref in git.refs(self.repo, f"refs/heads/exp/{self.tag}/")}
-        return [record for record in self.records() if record.state != "closed" or record.experiment.branch in branches]
+        branches = {ref.removeprefix("refs/heads/") for ref in refs.below(self.repo, f"refs/heads/exp/{self.tag}/")}
+        records = [record for record in self.records() if not record.revived]
+        return [record for record in records if record.state != "closed" or record.experiment.branch in branches]
+
+
+def checked_out(tag: str) -> UserError:
+    """The lab branch is in somebody's work tree, where moving it would look like changes of theirs."""
+    return UserError(
+        f"autoresearch/{tag} is checked out: switch to another branch (`git switch -`), the harness moves this one; "
+        f"to look at it, use `git switch --detach autoresearch/{tag}`"
+    )
 
 
 def merge_message(record: Record, verdict: Verdict) -> str:

@@ -1,130 +1,29 @@
 """The values that flow through the engine: Task -> Proposal -> Experiment -> Measurement -> Verdict -> Record.
 
 All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read
-tomorrow. Units are in the names: `_s` seconds, `_mb` MiB.
+tomorrow. What a user writes, the task among it, is in spec.py. Units are in the names: `_s` seconds, `_mb` MiB.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from harness.spec import AgentSpec as AgentSpec
+from harness.spec import Budget as Budget
+from harness.spec import Metric as Metric
+from harness.spec import PromptSpec as PromptSpec
+from harness.spec import Stop as Stop
+from harness.spec import Task as Task
+from harness.spec import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
-NonEmpty = Annotated[list[str], Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
+PROGRESS = "progress.json"
 
 
 class UserError(Exception):
     """The user's mistake, in one plain sentence that names the place and the next step; exit code 1 at the edge."""
-
-
-class Value(BaseModel):
-    """A frozen value that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Metric(Value):
-    """What is optimised. `resolution` is what agents may see of it, `noise` the prior standard deviation of one run."""
-
-    name: str
-    direction: Literal["minimize", "maximize"] = "minimize"
-    resolution: Annotated[float, Field(ge=0)] = 0.0
-    noise: Annotated[float, Field(ge=0)] = 0.0
-
-    def gain(self, incumbent: float, candidate: float) -> float:
-        """How much better the candidate is, in the metric's unit; positive is better in either direction."""
-        return incumbent - candidate if self.direction == "minimize" else candidate - incumbent
-
-    def rounded(self, value: float) -> float:
-        """The value as agents and commit messages may show it: a multiple of `resolution`."""
-        if not self.resolution:
-            return value
-        return round(round(value / self.resolution) * self.resolution, 12)
-
-    def shown(self, value: float | None) -> str:
-        """`rounded` as text with the decimals that the resolution asks for, or "-" when there is no value."""
-        if value is None:
-            return "-"
-        if not self.resolution:
-            return f"{value:.6g}"
-        return f"{self.rounded(value):.{max(0, math.ceil(-math.log10(self.resolution)))}f}"
-
-
-class Budget(Value):
-    """What one experiment may cost. A run ends after `run_s` seconds or `run_tokens` units of data, as the task counts them.
-
-    `limit_s` is the wall-clock limit of a run whose budget is not in seconds; `cpu_factor` makes a run invalid that
-    needs more than that many times the baseline's CPU seconds.
-    """
-
-    propose_s: Positive = 900
-    startup_s: Positive = 180
-    run_s: Positive | None = 300
-    run_tokens: Annotated[int, Field(gt=0)] | None = None
-    limit_s: Positive = 600
-    evaluate_s: Positive = 300
-    grace_s: Positive = 10
-    cpu_factor: Positive | None = None
-
-
-class Stop(Value):
-    """When a night ends by itself."""
-
-    experiments: Annotated[int, Field(ge=0)] = 100
-    hours: Positive | None = None
-
-
-class Task(Value):
-    """A task.yaml after its profile was applied. Every path is relative to the root of the repository."""
-
-    name: str
-    program: str
-    editable: NonEmpty
-    metric: Metric
-    referee: NonEmpty = ["python", "-m", "harness.referee"]
-    command: list[str] = []
-    outputs: list[str] = []
-    evaluate: list[str] = []
-    hidden: list[str] = []
-    budget: Budget = Budget()
-    stop: Stop = Stop()
-    profile: str = "default"
-
-    @field_validator("editable", "outputs")
-    @classmethod
-    def inside_the_repository(cls, paths: list[str]) -> list[str]:
-        """Reject absolute paths and `..`: what is bound or harvested must lie in the repository."""
-        for path in paths:
-            if Path(path).is_absolute() or ".." in Path(path).parts or path in ("", "."):
-                raise ValueError(f"{path!r} is not a file below the root of the repository")
-        return paths
-
-
-class PromptSpec(Value):
-    """How a CLI takes its prompt: on stdin, as the value of `flag` (or the last argument), or as a file."""
-
-    via: Literal["stdin", "arg", "file"] = "stdin"
-    flag: str = ""
-
-
-class AgentSpec(Value):
-    """One entry of agents.yaml. `argv` may use {model} {file} {prompt_file} {home} {seed}; it is never a shell string."""
-
-    name: str
-    driver: Literal["exec"] = "exec"
-    argv: NonEmpty
-    prompt: PromptSpec = PromptSpec()
-    model: str = ""
-    env: dict[str, str] = {}
-    home_files: dict[str, str] = {}
-    version_cmd: list[str] = []
-    install: str = ""
-    ok_exit_codes: list[int] = [0]
 
 
 class Proposal(Value):
@@ -140,7 +39,6 @@ class Proposal(Value):
     reason: str = ""
     dropped: list[str] = []
     notebook: str = ""
-    transcript_tail: str = ""
 
 
 class Experiment(Value):
@@ -151,6 +49,7 @@ class Experiment(Value):
     agent: str
     base: str
     commit: str | None = None
+    tree: str | None = None
     branch: str | None = None
 
 
@@ -173,7 +72,7 @@ class Request(Value):
     @property
     def progress(self) -> Path:
         """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float}."""
-        return self.work / "progress.json"
+        return self.work / PROGRESS
 
 
 class Measurement(Value):
@@ -198,6 +97,10 @@ class Measurement(Value):
     versions: dict[str, str] = {}
     trusted: str = ""
 
+    def facts(self) -> Measurement:
+        """The measurement without its curve and log, which are kept beside the record: ten thousand have to fit into memory."""
+        return self.model_copy(update={"curve": [], "log_tail": ""})
+
 
 class Verdict(Value):
     """What became of an experiment, why in a sentence, and the figures behind it."""
@@ -210,9 +113,13 @@ class Verdict(Value):
 
 
 class Record(Value):
-    """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in."""
+    """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
-    version: Literal[1] = 1
+    Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
+    the branch of a closed experiment again, so it is not the harness's to delete.
+    """
+
+    version: Literal[2] = 2
     experiment: Experiment
     state: State
     task: str
@@ -226,6 +133,7 @@ class Record(Value):
     proposal: Proposal | None = None
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
+    revived: bool = False
 
     @property
     def id(self) -> str:

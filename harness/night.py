@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import git
+from harness.bench import Bench
 from harness.ledger import Ledger
-from harness.models import Record, Task, UserError
-from harness.protocols import Agent, Runner
-from harness.state import StateFolder, Status, progress_of
+from harness.models import PROGRESS, Record, UserError, Verdict
+from harness.protocols import Agent
+from harness.state import Status, progress_of
+from harness.steps import Step, reached
 from harness.workspace import editable_files
 
 
@@ -24,19 +26,13 @@ class Interrupt:
     now: bool = False
 
 
-@dataclass
-class Night:
-    """Everything a night works with. `tell` is called with each closed record, `show` with what is going on."""
+@dataclass(kw_only=True)
+class Night(Bench):
+    """A bench with a ledger and agents. `tell` is called with each closed record, `show` with what is going on."""
 
-    repo: git.Repo
-    task: Task
     ledger: Ledger
-    state: StateFolder
-    view: git.Repo
-    runner: Runner
+    mirror: git.Repo
     agents: list[Agent]
-    sandbox: str
-    hidden: tuple[Path, ...]
     interrupt: Interrupt
     tell: Callable[[Record], None]
     show: Callable[[Status], None]
@@ -49,25 +45,30 @@ class Night:
         names = list(git.files(self.repo, self.ledger.incumbent().experiment.commit or ""))
         return editable_files(self.task.editable, names)
 
-    def watch(self, record: Record, phase: str, progress: Path | None = None) -> Callable[[], bool]:
-        """A cancel function that also publishes what is going on each time it is asked."""
-        started = time.time()
+    def watch(self, record: Record, phase: str, work: Path | None = None) -> Callable[[], bool]:
+        """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run."""
+        started, asked = time.monotonic(), False
 
         def cancel() -> bool:
-            told = progress_of(progress) if progress else {}
+            nonlocal asked
+            told = progress_of(work / PROGRESS) if work else {}
             numbers = {name: float(value) for name in ("left_s", "loss") if isinstance(value := told.get(name), int | float)}
+            elapsed = time.monotonic() - started
             status = Status(
                 pid=os.getpid(),
                 tag=self.ledger.tag,
                 experiment=record.id,
                 agent=record.experiment.agent,
                 phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
-                started=started,
-                left_s=numbers.get("left_s", self.task.budget.propose_s - (time.time() - started) if not progress else None),
+                elapsed_s=elapsed,
+                left_s=numbers.get("left_s", self.task.budget.propose_s - elapsed if not work else None),
                 loss=numbers.get("loss"),
             )
             self.state.tell(status)
             self.show(status)
+            if not asked:
+                reached(Step.RUN_GOES_ON if work else Step.AGENT_AT_WORK)
+            asked = True
             return self.interrupt.now
 
         return cancel
@@ -80,3 +81,7 @@ class Night:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read: {error}; the prompt is made from it") from error
         return text, git.write(self.repo, text.encode())
+
+    def close(self, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
+        """Write the verdict into the record; the branches follow in `Ledger.settle`."""
+        return self.ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), Step.CLOSED, texts)

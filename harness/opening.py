@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, sandboxes
-from harness.ledger import BASELINE, Ledger
-from harness.models import AgentSpec, Record, Stop, Task, UserError, Value
+from harness import agents, config, git, locks, mirror, refs, sandboxes
+from harness.bench import Bench
+from harness.ledger import Ledger, checked_out
+from harness.models import AgentSpec, Measurement, Metric, Record, Stop, Task, UserError, Value
 from harness.night import Interrupt, Night
 from harness.process import PACKAGE, clean_env, python, run
-from harness.protocols import Launch
-from harness.research import begin_baseline
+from harness.protocols import Cancel, Launch
+from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
-from harness.state import StateFolder, Status
-from harness.workspace import editable_files
+from harness.state import StateFolder, Status, replace
+from harness.workspace import MAX_FILE_BYTES, editable_files, read_file
 
 
 class Settings(Value):
@@ -55,55 +57,98 @@ def open_night(
     repo: git.Repo, settings: Settings, interrupt: Interrupt, tell: Callable[[Record], None], show: Callable[[Status], None]
 ) -> Iterator[Night]:
     """A night ready to be run, alone on its tag. What a killed harness left is cleared away or will be continued."""
-    task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, settings.tag)
+    task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, check_tag(settings.tag))
     registry = git.root(repo) / "agents.yaml"
-    known = config.load_agents(registry)
+    known = config.load_agents(registry) if settings.agents else {}
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
     sandbox = sandboxes.get(settings.sandbox)
     chosen = [agents.get(spec, sandbox) for spec in specs]
-    with state.lock(settings.tag):
+    with locks.hold(repo, settings.tag):
+        locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
-        view = git.open_view(state.view)
-        for name in [name for name in view.list_worktrees() if name.startswith(f"{settings.tag}-")]:
-            git.remove_worktree(view, name, state.worktree(settings.tag, name.removeprefix(f"{settings.tag}-")))
-        trusted = state.trusted(repo, start)
-        if problem := not_ready(task, trusted, state.path):
-            raise UserError(problem)
+        bench = open_bench(repo, task, state, settings, start)
         night = Night(
-            repo=repo,
-            task=task,
+            **vars(bench),
             ledger=ledger,
-            state=state,
-            view=view,
-            runner=LocalRunner(trusted),
+            mirror=mirror.open_mirror(state.mirror, settings.tag),
             agents=chosen,
-            sandbox=sandbox.name,
-            hidden=hidden_paths(task, trusted, state.path),
             interrupt=interrupt,
             tell=tell,
             show=show,
             versions={spec.name: version(spec, state.path) for spec in specs},
         )
-        if not ledger.ids():
+        replace(state.settings(settings.tag), settings.model_dump_json())
+        if not ledger.records():
             begin_baseline(night, start)
-        elif git.resolve(repo, ledger.lab) is None:
-            git.swap(repo, ledger.lab, start, None)
-        yield night
+        elif refs.resolve(repo, ledger.lab) is None:
+            make_lab(night, start)
+        try:
+            yield night
+        finally:
+            state.hush(settings.tag)
+
+
+def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, start: str) -> Bench:
+    """A task that is ready to be measured, by the trusted files of the commit `start`."""
+    trusted = state.trusted(repo, start, settings.tag)
+    if problem := not_ready(task, trusted, state.path):
+        raise UserError(problem)
+    return Bench(
+        repo=repo,
+        task=task,
+        state=state,
+        runner=LocalRunner(trusted),
+        sandbox=sandboxes.get(settings.sandbox).name,
+        hidden=hidden_paths(task, trusted, state.path),
+    )
+
+
+def measure_once(
+    repo: git.Repo, settings: Settings, what: str | None, seed: int, cancel: Cancel
+) -> tuple[Measurement | None, Metric]:
+    """One run of a file, a commit or the work tree's editable files, beside any night; None when it was cancelled."""
+    task, state = load_task(settings), StateFolder(repo)
+    bench = open_bench(repo, task, state, settings, git.head(repo))
+    commit = snapshot(repo, task, what)
+    return bench.run(commit, seed, state.run(settings.tag, "0"), cancel), task.metric
+
+
+def snapshot(repo: git.Repo, task: Task, what: str | None) -> str:
+    """A commit of what is to be measured: a file in place of the editable one, a commit itself, or the work tree's files."""
+    top, names = git.root(repo), editable_files(task.editable, list(git.files(repo, git.head(repo))))
+    if what is None:
+        taken = {name: read_file(top, name, MAX_FILE_BYTES) for name in names}
+    elif (path := Path(what)).is_file():
+        inside = str(path.resolve().relative_to(top)) if path.resolve().is_relative_to(top) else ""
+        if inside not in names and len(names) != 1:
+            raise UserError(f"{what} could stand for any of {', '.join(names)}: give the path of one of them, or a commit")
+        taken = {inside if inside in names else names[0]: read_file(path.parent.resolve(), path.name, MAX_FILE_BYTES)}
+    else:
+        return git.commit_of(repo, what)
+    tree = git.tree_with(repo, git.head(repo), {name: git.write(repo, data) for name, data in taken.items()})
+    return git.commit(repo, tree, [git.head(repo)], "harness measure\n")
+
+
+def check_tag(tag: str) -> str:
+    """The tag, if it can be part of a ref and of a file name."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", tag) or not git.valid_name(f"refs/heads/{tag}"):
+        raise UserError(f"{tag!r} cannot be a tag: use letters, digits, '-', '_' and '.', as in --tag nov21")
+    return tag
 
 
 def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
     """The lab's first commit: the baseline's, or HEAD for a new tag. Errors for what would fail later anyway."""
-    if git.checked_out(repo, ledger.lab):
-        raise UserError(f"autoresearch/{ledger.tag} is checked out: switch to another branch, the harness moves this one")
-    known = ledger.ids()
-    lab = git.resolve(repo, ledger.lab)
+    if refs.checked_out(repo, ledger.lab):
+        raise checked_out(ledger.tag)
+    known = ledger.records()
+    lab = refs.resolve(repo, ledger.lab)
     if not known and lab is not None:
         raise UserError(f"the branch autoresearch/{ledger.tag} exists but has no records: choose another --tag")
-    if known and lab is None and any(record.verdict and record.experiment.branch for record in ledger.records()):
+    if known and lab is None and any(record.verdict and record.experiment.branch for record in known):
         raise UserError(f"the branch autoresearch/{ledger.tag} is gone, its records are not: choose another --tag")
-    start = ledger.get(BASELINE).experiment.base if known else git.head(repo)
-    if known and (profile := ledger.get(BASELINE).profile) != task.profile:
+    start = known[0].experiment.base if known else git.head(repo)
+    if known and (profile := known[0].profile) != task.profile:
         raise UserError(
             f"{ledger.tag!r} was started with --profile {profile}, whose numbers do not compare with {task.profile!r}: "
             f"add --profile {profile}, or choose another --tag"

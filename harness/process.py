@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -144,12 +145,11 @@ class Process:
 
     def _read(self, log: Path, limit: int) -> None:
         assert self._child.stdout is not None
-        with log.open("wb") as file, self._child.stdout as pipe:
+        with log.open("wb", buffering=0) as file, self._child.stdout as pipe:
             while chunk := os.read(pipe.fileno(), 65536):
                 self._tail = (self._tail + chunk)[-TAIL_BYTES:]
-                if limit > 0:
-                    file.write(chunk[:limit])
-                    file.flush()
+                with suppress(OSError):  # a full disk costs the log; the pipe is emptied, or the child would hang
+                    file.write(chunk[: max(0, limit)])
                 limit -= len(chunk)
 
     def _write(self, data: bytes) -> None:

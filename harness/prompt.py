@@ -111,8 +111,9 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
-        (folder / "train.log").write_text(last.log_tail[-LOG_CHARS:], "utf-8")
-        (folder / "curve.tsv").write_text("step\tloss\n" + "".join(f"{step}\t{loss:.4f}\n" for step, loss in last.curve))
+        texts, number = ledger.evidence(record.id), len(record.measurements)
+        (folder / "train.log").write_text(texts.get(f"train-{number}.log", "")[-LOG_CHARS:], "utf-8")
+        (folder / "curve.tsv").write_text("step\tloss\n" + texts.get(f"curve-{number}.tsv", ""), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
     if commit := record.experiment.commit:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from harness.models import Measurement, Proposal, Verdict
+from harness.models import Proposal, Verdict
 from harness.protocols import Exit
 from harness.workspace import Harvest, Unusable, harvest
 
@@ -36,7 +36,6 @@ def describe(ended: Exit, found: Harvest | None, refused: str, version: str, ok:
         reason=refused,
         dropped=[printable(name) for name in (found.dropped if found else [])],
         notebook=printable(found.notebook if found else ""),
-        transcript_tail=printable(ended.tail[-2000:]),
     )
 
 
@@ -59,8 +58,3 @@ def slug(title: str) -> str:
     """A title as the end of a branch name."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "change"
-
-
-def curve(measured: Measurement) -> str:
-    """A learning curve as tab-separated text."""
-    return "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)

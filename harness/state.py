@@ -1,21 +1,19 @@
-"""What lives on this machine and can be lost: worktrees, logs, the view repository, locks, the current status.
+"""What lives on this machine and can be lost: worktrees, logs, the view repository, the current status.
 
 Everything that matters is in git; this folder is `$XDG_STATE_HOME/harness/<repository>`, closed to other users.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from harness import git
-from harness.models import UserError, Value
+from harness import git, locks
+from harness.models import Value
 
 
 class Status(Value):
@@ -26,7 +24,7 @@ class Status(Value):
     experiment: str
     phase: str
     agent: str = ""
-    started: float
+    elapsed_s: float
     left_s: float | None = None
     loss: float | None = None
 
@@ -40,22 +38,23 @@ class StateFolder:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "harness"
         self.path = base / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.view = self.path / "view.git"
+        self.mirror = self.path / "mirror.git"
+        self.repo = repo
 
     def worktree(self, tag: str, experiment: str) -> Path:
         """Where the worktree of a proposal is made."""
-        return self.path / "worktrees" / f"{tag}-{experiment}"
+        return self.path / "worktrees" / tag / experiment
 
-    def run(self, tag: str, experiment: str, number: int) -> Path:
+    def run(self, tag: str, name: str) -> Path:
         """The folder of one run, empty."""
-        path = self.path / "runs" / tag / f"{experiment}-{number}"
+        path = self.path / "runs" / tag / name
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
 
     def home(self, tag: str, agent: str) -> Path:
         """An agent's private HOME, empty: a link that an earlier proposal left could lead our own writing anywhere."""
-        path = self.path / "homes" / f"{tag}-{agent}"
+        path = self.path / "homes" / tag / agent
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
@@ -64,62 +63,54 @@ class StateFolder:
         """The transcript of a proposal."""
         return self.path / "logs" / tag / f"{experiment}.log"
 
-    def trusted(self, repo: git.Repo, commit: str) -> Path:
+    def trusted(self, repo: git.Repo, commit: str, tag: str) -> Path:
         """The files of the lab's first commit, exported once: what referees run from."""
         target = self.path / "trusted" / commit
         if not target.exists():
-            partial = target.with_name(f"{commit}.{os.getpid()}")
+            partial = target.with_name(f"{commit}.{tag}")
+            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             git.export(repo, commit, partial)
-            partial.rename(target)
+            with suppress(FileExistsError, OSError):  # another tag's harness was quicker
+                partial.rename(target)
         return target
 
     def clear(self, tag: str) -> None:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
-        for path in self.path.glob(f"worktrees/{tag}-*"):
+        for path in (self.path / "worktrees" / tag, self.path / "runs" / tag, *self.path.glob(f"trusted/*.{tag}")):
             shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(self.path / "runs" / tag, ignore_errors=True)
-        self._status(tag).unlink(missing_ok=True)
-
-    @contextmanager
-    def lock(self, tag: str) -> Iterator[None]:
-        """One harness for each tag. The lock dies with its holder, so a killed night never blocks the next."""
-        path = self.path / f"{tag}.lock"
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another harness is at work on {tag!r}: wait for it, or choose another --tag") from None
-            yield
-
-    def running(self, tag: str) -> bool:
-        """Whether a living harness holds the lock."""
-        try:
-            with self.lock(tag):
-                return False
-        except UserError:
-            return True
+        for path in self.path.glob(f"**/{tag}.*partial"):
+            path.unlink(missing_ok=True)
+        self.hush(tag)
 
     def tell(self, status: Status) -> None:
         """Publish what is going on, for `harness status`."""
-        path = self._status(status.tag)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(status.model_dump_json())
-        partial.replace(path)
+        replace(self._status(status.tag), status.model_dump_json())
+
+    def hush(self, tag: str) -> None:
+        """Nothing is going on any more."""
+        self._status(tag).unlink(missing_ok=True)
+
+    def settings(self, tag: str) -> Path:
+        """Where the options of a night are kept, for `harness resume`."""
+        return self.path / "settings" / f"{tag}.json"
 
     def told(self, tag: str) -> Status | None:
         """What a night last published; None when none is at work."""
         with suppress(OSError, ValueError):
-            return Status.model_validate_json(self._status(tag).read_text()) if self.running(tag) else None
+            return Status.model_validate_json(self._status(tag).read_text()) if locks.held(self.repo, tag) else None
         return None
-
-    def tags(self) -> list[str]:
-        """Tags that were worked on from this machine, the latest last."""
-        return [path.stem for path in sorted(self.path.glob("*.lock"), key=lambda path: path.stat().st_mtime)]
 
     def _status(self, tag: str) -> Path:
         return self.path / "status" / f"{tag}.json"
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file in one step: whoever reads it, now or after a crash, sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f"{path.suffix}.partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def progress_of(path: Path) -> dict[str, object]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+
 from harness import prompt
 from harness.ledger import BASELINE
-from harness.models import Record
+from harness.models import Measurement, Metric, Record
 from harness.state import Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -48,8 +50,8 @@ def tsv(records: list[Record]) -> str:
     return "\n".join(rows)
 
 
-def full(record: Record) -> str:
-    """One experiment with its evidence."""
+def full(record: Record, texts: dict[str, str]) -> str:
+    """One experiment with its evidence; `texts` are those beside the record."""
     experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
     lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
     lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
@@ -57,17 +59,41 @@ def full(record: Record) -> str:
     lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
     lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
     lines += [f"sandbox   {record.sandbox}   profile {record.profile}   harness {record.harness}"]
-    for run in record.measurements:
+    for number, run in enumerate(record.measurements, 1):
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
         lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
-        lines += [f"          loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
+        curve = [float(line.split("\t")[1]) for line in texts.get(f"curve-{number}.tsv", "").splitlines()]
+        lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
         lines += ["", proposal.hypothesis or "(no hypothesis was written)"]
         lines += ["", f"dropped   {', '.join(proposal.dropped)}"] if proposal.dropped else []
-    if record.measurements and record.measurements[-1].status != "ok" and record.measurements[-1].log_tail:
-        lines += ["", "the end of the training log:", record.measurements[-1].log_tail.rstrip()[-2000:]]
+    log = texts.get(f"train-{len(record.measurements)}.log", "")
+    if log and record.measurements[-1].status != "ok":
+        lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
+    return "\n".join(lines)
+
+
+def runs(record: Record) -> str:
+    """The runs of an experiment, and what they say together."""
+    shown = record.metric.shown
+    lines = [f"seed {run.seed:<6}{run.status:<9}{shown(run.value):>9}  {run.reason}".rstrip() for run in record.measurements]
+    values = record.values
+    if len(values) > 1:
+        noise = statistics.stdev(values)
+        lines += [f"mean of {len(values)} runs {shown(record.value)}, standard deviation of a run {noise:.2g}"]
+    return "\n".join(lines)
+
+
+def measured(run: Measurement, metric: Metric) -> str:
+    """One measurement by itself."""
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
+    lines = [f"{metric.name} {metric.shown(run.value)}" if run.status == "ok" else f"{run.status}: {run.reason}"]
+    lines += [f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
+    lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
+    lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
+    lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
     return "\n".join(lines)
 
 
@@ -80,9 +106,9 @@ def sparkline(values: list[float], width: int = 60) -> str:
     return f"{drawn} {picked[0]:.3f} -> {picked[-1]:.3f}"
 
 
-def progress(status: Status, elapsed_s: float) -> str:
+def progress(status: Status) -> str:
     """What is going on, on one line."""
-    parts = [f"{status.experiment} {status.agent}: {status.phase}", f"{elapsed_s:.0f} s"]
+    parts = [f"{status.experiment} {status.agent}: {status.phase}", f"{status.elapsed_s:.0f} s"]
     parts += [f"{status.left_s:.0f} s left"] if status.left_s is not None else []
     parts += [f"loss {status.loss:.4f}"] if status.loss is not None else []
     return ", ".join(parts)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import git
+from harness import git, mirror
 from harness.process import inner_env
 from harness.protocols import Box
 
@@ -49,7 +49,7 @@ def editable_files(patterns: list[str], names: list[str]) -> list[str]:
 def worktree(view: git.Repo, name: str, folder: Path, commit: str) -> Iterator[Path]:
     """A fresh worktree of `commit`, gone afterwards. Instruction files in it are masked."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    git.add_worktree(view, name, folder, commit)
+    mirror.add_worktree(view, name, folder, commit)
     try:
         for path in (folder / name for name in INSTRUCTIONS if (folder / name).is_file()):
             path.write_text(FOLLOW_THE_PROMPT)
@@ -57,7 +57,8 @@ def worktree(view: git.Repo, name: str, folder: Path, commit: str) -> Iterator[P
             shutil.rmtree(folder / hidden, ignore_errors=True)
         yield folder
     finally:
-        git.remove_worktree(view, name, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        mirror.remove_worktree(view, name)
 
 
 def agent_box(folder: Path, view: Path, editable: list[str], home: Path, hidden: tuple[Path, ...], env: dict[str, str]) -> Box:

@@ -89,6 +89,11 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     """A fresh repository with the toy task and agents that make it better, worse, or misbehave."""
+    return make_lab(tmp_path)
+
+
+def make_lab(tmp_path: Path) -> Lab:
+    """The lab of the fixture in a folder of one's choice."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     env = {**keep, "HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
     env |= {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}

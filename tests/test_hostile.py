@@ -18,6 +18,15 @@ def night(lab: Lab, script: str, *options: str) -> dict[str, object]:
     return json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
 
 
+def transcript(lab: Lab) -> str:
+    name = "refs/experiments/t/0001"
+    return lab.git("show", f"{name}:transcript.txt") if "transcript.txt" in lab.git("ls-tree", "--name-only", name) else ""
+
+
+def log(lab: Lab) -> str:
+    return lab.git("show", "refs/experiments/t/0001:train-1.log")
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -109,8 +118,8 @@ def test_secrets_are_out_of_reach(lab: Lab, what: str, sandbox: str) -> None:
     (home / ".ssh/id_rsa").write_text("ref secret nobody")
     lab.env["API_KEY"] = "secret nobody"
     command = SECRETS[what].format(repo=lab.path, home=home)
-    record = night(lab, f"{command} && echo got it; {CHANGE}", "--sandbox", sandbox)
-    leaked = "got it" in record["proposal"]["transcript_tail"]  # type: ignore[index]
+    night(lab, f"{command} && echo got it; {CHANGE}", "--sandbox", sandbox)
+    leaked = "got it" in transcript(lab)
     # The environment is an allow-list with or without a sandbox; files are out of reach only with one.
     assert leaked == (sandbox == "none" and what != "the environment")
 
@@ -123,23 +132,23 @@ def test_hidden_files_read_as_empty_in_agent_and_run(lab: Lab, sandbox: str) -> 
     lab.git("add", ".")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "hide")
     look = "import pathlib; print(len(pathlib.Path('/usr/share/common-licenses/BSD').read_bytes()), 'bytes')"
-    record = night(
+    night(
         lab, f'wc -c < /usr/share/common-licenses/BSD; {CHANGE}; echo "{look}" >> toy/solution.py', "--sandbox", sandbox
     )
-    seen = record["proposal"]["transcript_tail"].strip(), record["measurements"][0]["log_tail"]  # type: ignore[index]
-    assert (seen[0] == "0", "\n0 bytes" in str(seen[1])) == ((True, True) if sandbox == "bubblewrap" else (False, False))
+    seen = transcript(lab).strip(), log(lab)
+    assert (seen[0] == "0", "\n0 bytes" in seen[1]) == ((True, True) if sandbox == "bubblewrap" else (False, False))
 
 
 def test_training_has_no_network_and_no_way_to_the_agents_home(lab: Lab) -> None:
     body = "import socket, os; print(os.listdir('/sys/class/net') if os.path.exists('/sys') else socket.if_nameindex())"
-    record = night(lab, f'{CHANGE}; echo "{body}" >> toy/solution.py; echo x > $HOME/left')
-    assert "[(1, 'lo')]" in record["measurements"][0]["log_tail"]  # type: ignore[index]
+    night(lab, f'{CHANGE}; echo "{body}" >> toy/solution.py; echo x > $HOME/left')
+    assert "[(1, 'lo')]" in log(lab)
 
 
 def test_candidate_code_is_never_root(lab: Lab) -> None:
     body = "import os; print('uid', os.getuid()); print(open('/proc/self/status').read())"
-    record = night(lab, f'{CHANGE}; echo "{body}" >> toy/solution.py')
-    seen = str(record["measurements"][0]["log_tail"])  # type: ignore[index]
+    night(lab, f'{CHANGE}; echo "{body}" >> toy/solution.py')
+    seen = log(lab)
     assert "uid 0\n" not in seen
     assert "CapEff:\t0000000000000000" in seen
     assert "NoNewPrivs:\t1" in seen

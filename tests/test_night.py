@@ -72,10 +72,10 @@ def test_the_users_checkout_is_untouched_and_may_be_dirty(lab: Lab) -> None:
 
 def test_nothing_is_left_behind(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "better", "--agent", "crash", "--experiments", "2")
-    assert not list(lab.state.glob("worktrees/*"))
+    assert not list(lab.state.glob("worktrees/*/*"))
     assert not list(lab.state.glob("runs/t/*"))
     assert lab.git("worktree", "list").count("\n") == 0
-    assert lab.git(f"--git-dir={lab.state / 'view.git'}", "for-each-ref", "--format=%(refname)") == "refs/heads/autoresearch/t"
+    assert lab.git(f"--git-dir={lab.state / 'mirror.git'}", "for-each-ref", "--format=%(refname)") == "refs/heads/autoresearch/t"
 
 
 def test_running_it_again_continues(lab: Lab) -> None:

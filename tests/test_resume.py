@@ -60,7 +60,7 @@ def test_kill_9_and_resume(lab: Lab, phase: str, sandbox: str) -> None:
     assert [row[3] for row in lab.rows()] == ["keep", "keep"]
     assert len(lab.git("log", "--first-parent", "--merges", "--format=%s", "autoresearch/t").splitlines()) == 1
     assert lab.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/autoresearch/t\nrefs/heads/main"
-    assert not list(lab.state.glob("worktrees/*"))
+    assert not list(lab.state.glob("worktrees/*/*"))
     no_strays(lab)
 
 

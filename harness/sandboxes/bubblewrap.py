@@ -11,9 +11,8 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.process import clean_env, run
@@ -21,6 +20,7 @@ from harness.protocols import Box, Launch
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
+EMPTY = INIT.with_name("empty")
 OUTER_UID = 60989  # below root's sandbox: a uid that owns nothing else on the machine
 INNER_UID = 1000  # in a user namespace: the user's own uid under another number
 ETC = (
@@ -51,13 +51,12 @@ class Bubblewrap:
             return "bubblewrap exists on Linux only: run the harness in a Linux virtual machine" + other
         if not shutil.which("bwrap"):
             return "bubblewrap is not installed: run `sudo apt-get install -y bubblewrap`" + other
-        with tempfile.TemporaryDirectory() as folder:
-            log = Path(folder) / "log"
-            version = run(Launch(("bwrap", "--version"), clean_env(), Path("/")), log, 10).tail
-            if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
-                return f"{version.strip()} is too old, 0.8 or newer is needed: install a newer bubblewrap" + other
-            with self.wrap(["/usr/bin/true"], Box(cwd=Path("/"))) as launch:
-                ended = run(launch, log, 20)
+        nowhere = Path(os.devnull)
+        version = run(Launch(("bwrap", "--version"), clean_env(), Path("/")), nowhere, 10).tail
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+            return f"{version.strip()} is too old, 0.8 or newer is needed: install a newer bubblewrap" + other
+        with self.wrap(["/usr/bin/true"], Box(cwd=Path("/"))) as launch:
+            ended = run(launch, nowhere, 20)
         if ended.code == 0:
             return None
         mend = "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` or allow bwrap in AppArmor"
@@ -67,15 +66,16 @@ class Bubblewrap:
     def wrap(self, argv: list[str], box: Box) -> Iterator[Launch]:
         """`argv` as a bubblewrap command line. Writable paths are handed to the sandbox's uid; nothing else is changed."""
         root = os.getuid() == 0
-        with tempfile.TemporaryDirectory(prefix="harness-box-") as scratch:
-            etc = _etc(Path(scratch), OUTER_UID if root else INNER_UID)
-            if root:
-                for path in (*box.writable, *([box.home] if box.home else [])):
-                    _give(path, OUTER_UID)
-            command = [*_namespaces(root), *_system(etc), *_mounts(box, Path(scratch)), *_devices(box)]
+        if root:
+            for path in (*box.writable, *([box.home] if box.home else [])):
+                _give(path, OUTER_UID)
+        with ExitStack() as stack:
+            etc = {name: stack.enter_context(_in_memory(text)) for name, text in _etc(OUTER_UID if root else INNER_UID).items()}
+            command = [*_namespaces(root), *_system(etc), *_mounts(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
             init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else []), "--"]
-            yield Launch(("bwrap", *command, "--info-fd", "{info_fd}", "--", *init, *argv), clean_env(), Path("/"), box.fds)
+            argv = ["bwrap", *command, "--info-fd", "{info_fd}", "--", *init, *argv]
+            yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values()))
 
 
 def _namespaces(root: bool) -> list[str]:
@@ -87,7 +87,7 @@ def _namespaces(root: bool) -> list[str]:
     return [*([] if root else user), *kinds, *death, *(keep if root else [])]
 
 
-def _system(etc: Path) -> list[str]:
+def _system(etc: dict[str, int]) -> list[str]:
     """The operating system read-only: /usr, the few files of /etc that programs need, and empty scratch space."""
     args = ["--ro-bind", "/usr", "/usr", "--perms", "0755", "--dir", "/etc"]
     for name in SYSTEM:
@@ -98,15 +98,15 @@ def _system(etc: Path) -> list[str]:
             args += ["--ro-bind", str(path), str(path)]
     for entry in ETC:
         args += ["--ro-bind-try", f"/etc/{entry}", f"/etc/{entry}"]
-    for file in sorted(etc.iterdir()):
-        args += ["--ro-bind", str(file), f"/etc/{file.name}"]
+    for name, handle in etc.items():
+        args += ["--perms", "0644", "--ro-bind-data", str(handle), f"/etc/{name}"]
     args += ["--proc", "/proc", "--dev", "/dev"]
     for scratch in ("/dev/shm", "/tmp"):
         args += ["--size", str(TMP_BYTES), "--perms", "1777", "--tmpfs", scratch]
     return args
 
 
-def _mounts(box: Box, scratch: Path) -> list[str]:
+def _mounts(box: Box) -> list[str]:
     """The interpreter, the harness and what the box names, each at its own path; later mounts lie over earlier ones."""
     always = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), Path(sys.prefix), PACKAGE}
     readable = [*sorted(path for path in always if not path.is_relative_to("/usr")), *box.readable]
@@ -115,10 +115,8 @@ def _mounts(box: Box, scratch: Path) -> list[str]:
     args += [part for path in readable for part in ("--ro-bind", str(path), str(path))]
     args += [part for path in writable for part in ("--bind", str(path), str(path))]
     args += [part for path in box.frozen for part in ("--ro-bind", str(path), str(path))]
-    empty = scratch / "empty"
-    empty.touch(mode=0o644)
     for path in visible(box.hidden, [Path("/usr"), *readable, *writable]):
-        args += ["--tmpfs", str(path), "--remount-ro", str(path)] if path.is_dir() else ["--ro-bind", str(empty), str(path)]
+        args += ["--tmpfs", str(path), "--remount-ro", str(path)] if path.is_dir() else ["--ro-bind", str(EMPTY), str(path)]
     return args
 
 
@@ -147,18 +145,27 @@ def _environment(box: Box) -> list[str]:
     return [part for name, value in sorted(env.items()) for part in ("--setenv", name, value)]
 
 
-def _etc(scratch: Path, uid: int) -> Path:
-    """A folder with the few /etc files that are ours rather than the host's."""
-    etc = scratch / "etc"
-    etc.mkdir()
-    (etc / "passwd").write_text(f"agent:x:{uid}:{uid}:agent:/tmp:/bin/sh\n")
-    (etc / "group").write_text(f"agent:x:{uid}:\n")
-    (etc / "hosts").write_text("127.0.0.1 localhost sandbox\n")
-    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
-    (etc / "gitconfig").write_text("[safe]\n\tdirectory = *\n[user]\n\tname = agent\n\temail = agent@localhost\n")
-    for file in etc.iterdir():
-        file.chmod(0o644)
-    return etc
+def _etc(uid: int) -> dict[str, str]:
+    """The few files of /etc that are ours rather than the host's."""
+    return {
+        "passwd": f"agent:x:{uid}:{uid}:agent:/tmp:/bin/sh\n",
+        "group": f"agent:x:{uid}:\n",
+        "hosts": "127.0.0.1 localhost sandbox\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+        "gitconfig": "[safe]\n\tdirectory = *\n[user]\n\tname = agent\n\temail = agent@localhost\n",
+    }
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[int]:
+    """A file without a place on disk, to be inherited: a harness that is killed leaves none behind."""
+    handle = os.memfd_create("harness")
+    try:
+        os.write(handle, text.encode())
+        os.lseek(handle, 0, os.SEEK_SET)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _give(path: Path, uid: int) -> None:

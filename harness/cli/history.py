@@ -1,0 +1,74 @@
+"""Commands that read the history of a night, and the one that brings a branch of it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import git, view
+from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
+from harness.ledger import Ledger
+from harness.models import UserError
+from harness.state import StateFolder
+
+
+def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
+    """What is running now."""
+    repo = git.open_repo(Path.cwd())
+    name = latest(repo, tag)
+    told, summary = StateFolder(repo).told(name), view.summary(Ledger(repo, name).records())
+    if as_json:
+        emit({"tag": name, "running": told is not None, "now": told.model_dump() if told else None, "summary": summary})
+        return
+    typer.echo(f"{name}: {view.progress(told)}" if told else f"{name}: not running")
+    typer.echo(summary)
+
+
+def log(
+    tag: TagOption = None,
+    tsv: Annotated[bool, typer.Option("--tsv", help="results.tsv columns.")] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: progress.png, .svg or .pdf.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The history of a night, a line for each experiment."""
+    repo = git.open_repo(Path.cwd())
+    records = Ledger(repo, latest(repo, tag)).records()
+    if plot:
+        from harness.report.progress import plot as draw  # the drawing library takes longer to load than all of the harness
+
+        draw(records, plot)
+        typer.echo(f"{plot} shows: {view.summary(records)}")
+    elif as_json:
+        emit([record.model_dump(mode="json") for record in records])
+    else:
+        typer.echo(view.tsv(records) if tsv else view.table(records))
+
+
+def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOption = False) -> None:
+    """One experiment with its evidence: verdict, runs, curve, hypothesis."""
+    repo = git.open_repo(Path.cwd())
+    ledger = Ledger(repo, latest(repo, tag))
+    record = ledger.get(experiment)
+    if as_json:
+        emit(record.model_dump(mode="json"))
+    else:
+        typer.echo(view.full(record, ledger.evidence(record.id)))
+
+
+def diff(experiment: ExperimentArgument, tag: TagOption = None) -> None:
+    """What one experiment changed, as a patch against the code it started from."""
+    repo = git.open_repo(Path.cwd())
+    found = Ledger(repo, latest(repo, tag)).get(experiment).experiment
+    if found.commit is None or found.commit == found.base:
+        raise UserError(f"experiment {found.id} has no change: `harness show {found.id} --tag {found.tag}` says why")
+    typer.echo(git.diff(repo, found.base, found.commit), nl=False)
+
+
+def revive(experiment: ExperimentArgument, tag: TagOption = None) -> None:
+    """Make the branch of a closed experiment again, to look at it, build on it or push it."""
+    repo = git.open_repo(Path.cwd())
+    ledger = Ledger(repo, latest(repo, tag))
+    branch = ledger.revive(ledger.get(experiment))
+    typer.echo(f"{branch}: `git log -p -1 {branch}` shows it, `git branch -D {branch}` removes it again")

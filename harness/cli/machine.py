@@ -1,0 +1,107 @@
+"""Commands about this machine and its configuration: doctor, agents, gc, schema."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import __version__, config, git, locks, sandboxes, upkeep
+from harness.cli.options import JsonOption, emit
+from harness.models import AgentSpec, UserError
+from harness.opening import find_task, not_ready, version
+from harness.state import StateFolder
+
+
+class Kind(StrEnum):
+    """The files that have a schema."""
+
+    TASK = "task"
+    AGENTS = "agents"
+    CONFIG = "config"
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """What is missing on this machine, and the command that mends it."""
+    checks = examine()
+    if as_json:
+        emit([{"check": name, "problem": problem} for name, problem in checks])
+    else:
+        for name, problem in checks:
+            typer.echo(f"{'ok  ' if problem is None else 'MISSING'} {name}" + (f": {problem}" if problem else ""))
+    if any(problem for _, problem in checks):
+        raise typer.Exit(1)
+
+
+def examine() -> list[tuple[str, str | None]]:
+    """Checks as (what, what is wrong with it or None)."""
+    checks: list[tuple[str, str | None]] = [(f"harness {__version__}, Python {sys.version.split()[0]}", None)]
+    checks.append(("sandbox bubblewrap", sandboxes.SANDBOXES["bubblewrap"]().problem()))
+    gpu = any(Path("/dev").glob("nvidia[0-9]*"))
+    checks.append((f"GPU: {'found' if gpu else 'none here, the cpu profile is used'}", None))
+    try:
+        repo = git.open_repo(Path.cwd())
+        checks.append((f"git repository {git.root(repo)}", None))
+        task = config.load_task(find_task(git.root(repo), None))
+        checks.append((f"task {task.name}, profile {task.profile}", None))
+        checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
+        for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
+            checks.append((f"agent {name}" + ("" if installed(spec) else f" is not installed (optional): {spec.install}"), None))
+    except UserError as error:
+        checks.append(("repository and task", str(error)))
+    return checks
+
+
+def agents(as_json: JsonOption = False) -> None:
+    """The entries of agents.yaml: which are installed, in which version, and how to get the others."""
+    repo = git.open_repo(Path.cwd())
+    scratch, found = StateFolder(repo).path, []
+    for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
+        there = installed(spec)
+        told = version(spec, scratch) if there else ""
+        found.append({"name": name, "installed": there, "version": told, "model": spec.model, "install": spec.install})
+    if as_json:
+        emit(found)
+        return
+    for each in found:
+        state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
+        typer.echo(f"{each['name']:<12}{each['model'] or '-':<16}{state}")
+
+
+def installed(spec: AgentSpec) -> bool:
+    """Whether the agent's program is on this machine."""
+    return spec.argv[0].startswith("{") or shutil.which(spec.argv[0]) is not None
+
+
+def gc(
+    days: Annotated[float, typer.Option("--keep-days", min=0, help="Keep transcripts that are younger than this.")] = 14,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Free disk space: pack git's objects, remove what can be made again. Records, commits and branches always stay."""
+    repo = git.open_repo(Path.cwd())
+    state = StateFolder(repo)
+    alive = {tag for tag in locks.tags(repo) if locks.held(repo, tag)}
+    found = upkeep.waste(state, days, alive)
+    problem = ""
+    if not dry_run:
+        upkeep.remove(found)
+        problem = upkeep.pack(repo, state)
+    if as_json:
+        emit([{"path": str(each.path), "what": each.what, "bytes": each.size} for each in found])
+        return
+    for each in found:
+        typer.echo(f"{each.size / 1e6:9.1f} MB  {each.path}  ({each.what})")
+    total = sum(each.size for each in found) / 1e6
+    typer.echo(f"{total:9.1f} MB {'would be freed' if dry_run else 'freed'}; git holds {upkeep.git_megabytes(repo):.1f} MB")
+    if problem:
+        raise UserError(f"git could not pack its objects: {problem}")
+
+
+def schema(kind: Annotated[Kind, typer.Argument(help="Which file: task.yaml, agents.yaml or your own config.yaml.")]) -> None:
+    """The JSON Schema of a configuration file, for editors that complete and check YAML."""
+    emit(config.schema(kind.value))

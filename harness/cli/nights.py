@@ -1,0 +1,167 @@
+"""Commands that measure: run, resume, baseline, replicate, measure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import git, view
+from harness.cli.options import (
+    AgentOption,
+    CountOption,
+    ExperimentArgument,
+    HoursOption,
+    JsonOption,
+    ProfileOption,
+    SandboxOption,
+    TagOption,
+    TaskArgument,
+    emit,
+    latest,
+)
+from harness.cli.screen import Screen, interruptible
+from harness.config import load_defaults
+from harness.measuring import repeat
+from harness.models import UserError
+from harness.night import Night
+from harness.opening import Settings, find_task, measure_once, open_night
+from harness.research import advance, research
+from harness.state import StateFolder
+
+
+def run(
+    task: TaskArgument = None,
+    agent: AgentOption = None,
+    tag: TagOption = None,
+    profile: ProfileOption = None,
+    sandbox: SandboxOption = None,
+    experiments: CountOption = None,
+    hours: HoursOption = None,
+) -> None:
+    """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
+    repo = git.open_repo(Path.cwd())
+    with at_work(repo, asked(repo, task, tag, profile, sandbox, agent, experiments, hours)) as (night, screen):
+        screen.say(f"stopped: {research(night)}")
+        typer.echo(view.summary(night.ledger.records()))
+
+
+def resume(tag: TagOption = None, agent: AgentOption = None, experiments: CountOption = None, hours: HoursOption = None) -> None:
+    """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
+    repo = git.open_repo(Path.cwd())
+    new = {"agents": agent, "experiments": experiments, "hours": hours}
+    settings = remembered(repo, latest(repo, tag))
+    settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
+    with at_work(repo, settings) as (night, screen):
+        screen.say(f"stopped: {research(night)}")
+        typer.echo(view.summary(night.ledger.records()))
+
+
+def baseline(
+    task: TaskArgument = None,
+    tag: TagOption = None,
+    profile: ProfileOption = None,
+    sandbox: SandboxOption = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
+) -> None:
+    """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
+    repo = git.open_repo(Path.cwd())
+    with at_work(repo, asked(repo, task, tag, profile, sandbox)) as (night, _):
+        record = night.ledger.records()[0]
+        if record.state != "closed":
+            advance(night, record)
+        record = repeat(night, night.ledger.records()[0], seeds - len(record.values))
+        typer.echo(view.runs(record))
+
+
+def replicate(
+    experiment: ExperimentArgument,
+    tag: TagOption = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many more runs, each with a fresh seed.")] = 1,
+) -> None:
+    """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is."""
+    repo = git.open_repo(Path.cwd())
+    settings = remembered(repo, latest(repo, tag))
+    with at_work(repo, settings.model_copy(update={"agents": []})) as (night, _):
+        record = night.ledger.get(experiment)
+        if record.state != "closed" or not record.experiment.commit:
+            why = "is not finished" if record.state != "closed" else "has no change that could be run"
+            raise UserError(f"experiment {record.id} {why}: `harness log --tag {settings.tag}` lists the ones that were measured")
+        typer.echo(view.runs(repeat(night, record, seeds)))
+
+
+def measure(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[FILE|COMMIT]", help="By default the editable files as they are.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="A task.yaml or its folder.")] = None,
+    profile: ProfileOption = None,
+    sandbox: SandboxOption = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the run.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """One measured run without an agent, of a file, of a commit, or of the editable files in your work tree.
+
+    The rest of the tree, the referee included, is that of the last commit. Nothing is recorded.
+    """
+    repo, screen = git.open_repo(Path.cwd()), Screen()
+    settings = asked(repo, task, f".measure-{os.getpid()}", profile, sandbox)
+    with interruptible(screen) as interrupt:
+        measured, metric = measure_once(repo, settings, what, seed, lambda: interrupt.soon)
+    if measured is None:
+        raise typer.Exit(130)
+    if as_json:
+        emit(measured.model_dump(mode="json"))
+    else:
+        typer.echo(view.measured(measured, metric))
+    if measured.status != "ok":
+        raise typer.Exit(1)
+
+
+def asked(
+    repo: git.Repo,
+    task: str | None,
+    tag: str | None,
+    profile: str | None,
+    sandbox: str | None,
+    agents: list[str] | None = None,
+    experiments: int | None = None,
+    hours: float | None = None,
+) -> Settings:
+    """The options of the command line, and behind them the user's own defaults and ours."""
+    defaults = load_defaults()
+    return Settings(
+        task=str(find_task(git.root(repo), task)),
+        tag=tag or datetime.now().strftime("%b%d").lower(),
+        agents=agents or defaults.agents or ["tuner"],
+        profile=profile or defaults.profile,
+        sandbox=sandbox or defaults.sandbox or "bubblewrap",
+        experiments=experiments if experiments is not None else defaults.experiments,
+        hours=hours if hours is not None else defaults.hours,
+    )
+
+
+def remembered(repo: git.Repo, tag: str) -> Settings:
+    """The options that a night was started with."""
+    path = StateFolder(repo).settings(tag)
+    if not path.exists():
+        raise UserError(f"this machine has no settings of {tag!r}: use `harness run --tag {tag} --agent ...` to continue it")
+    return Settings.model_validate_json(path.read_text())
+
+
+@contextmanager
+def at_work(repo: git.Repo, settings: Settings) -> Iterator[tuple[Night, Screen]]:
+    """A night in the foreground, with progress on stderr; interrupted, it ends with exit code 130."""
+    screen = Screen()
+    with interruptible(screen) as interrupt:
+        with open_night(repo, settings, interrupt, screen.tell, screen.show) as night:
+            screen.say(f"autoresearch/{settings.tag}: {night.task.name}, profile {night.task.profile}, {night.sandbox} sandbox")
+            yield night, screen
+    if interrupt.soon:
+        screen.say(f"continue with: harness resume --tag {settings.tag}")
+        raise typer.Exit(130)

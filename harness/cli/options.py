@@ -1,0 +1,65 @@
+"""Options that several commands share, and what they mean when they are left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import config, git, locks, refs
+from harness.models import UserError
+
+
+def complete_tag(incomplete: str) -> list[str]:
+    """Tags for shell completion."""
+    return [tag for tag in known_tags(git.open_repo(Path.cwd())) if tag.startswith(incomplete)]
+
+
+def complete_agent(incomplete: str) -> list[str]:
+    """Names of agents.yaml for shell completion."""
+    names = config.load_agents(git.root(git.open_repo(Path.cwd())) / "agents.yaml")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+TagOption = Annotated[
+    str | None, typer.Option("--tag", help="Name of the night; the latest one when left out.", autocompletion=complete_tag)
+]
+AgentOption = Annotated[
+    list[str] | None,
+    typer.Option("--agent", help="An entry of agents.yaml; several take turns.", autocompletion=complete_agent),
+]
+CountOption = Annotated[int | None, typer.Option("--experiments", min=0, help="Stop when the night has this many in all.")]
+HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, help="Stop after this time.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TaskArgument = Annotated[
+    str | None, typer.Argument(help="A task.yaml or its folder; found by itself when there is one.", show_default=False)
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="A profile of the task; by default gpu or cpu, by what is there.")
+]
+SandboxOption = Annotated[str | None, typer.Option("--sandbox", help="bubblewrap, or none (agents then have all your rights).")]
+ExperimentArgument = Annotated[str, typer.Argument(metavar="ID", help="The number of an experiment, as `harness log` shows it.")]
+
+
+def known_tags(repo: git.Repo) -> list[str]:
+    """The tags that have records, sorted by name."""
+    return sorted({ref.split("/")[2] for ref in refs.below(repo, "refs/experiments/")})
+
+
+def latest(repo: git.Repo, tag: str | None) -> str:
+    """The tag asked for, or the one worked on last."""
+    known = known_tags(repo)
+    if tag is not None and tag not in known:
+        raise UserError(
+            f"there is no night {tag!r} here; " + (f"there are: {', '.join(known)}" if known else "start one: `harness run`")
+        )
+    if tag is None and not known:
+        raise UserError("there is no night here yet: start one with `harness run`")
+    return tag or next((name for name in reversed(locks.tags(repo)) if name in known), known[-1])
+
+
+def emit(value: Any) -> None:
+    """A value as JSON on stdout."""
+    typer.echo(json.dumps(value, indent=1))

@@ -1,0 +1,81 @@
+"""Refs: what is named. Every change is a compare-and-swap of one ref, patient with whoever holds its lock for a moment."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from harness.git import Commit, GitError, Repo, common, ensure
+from harness.models import UserError
+
+LOCK_WAIT_S = 5.0  # `git gc` holds the lock of packed-refs for moments; a lock that stays belongs to a process that died
+
+
+class RefMoved(UserError):
+    """Somebody else moved a ref between our reading and our writing it."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(
+            f"{ref} was moved by somebody else while the harness worked with it: "
+            f"see what moved it with `git reflog {ref}`, put it back if it was a mistake, then run `harness resume`"
+        )
+
+
+def checked_out(repo: Repo, ref: str) -> bool:
+    """Whether some work tree of the repository has `ref` checked out."""
+    heads = [common(repo) / "HEAD", *(common(repo) / "worktrees").glob("*/HEAD")]
+    return any(head.exists() and head.read_text().strip() == f"ref: {ref}" for head in heads)
+
+
+def resolve(repo: Repo, ref: str) -> str | None:
+    """The commit that `ref` points at, or None."""
+    try:
+        return str(repo.references[ref].peel(Commit).id)
+    except KeyError:
+        return None
+
+
+def below(repo: Repo, prefix: str) -> dict[str, str]:
+    """Every ref below `prefix`, sorted, with the id it points at."""
+    found = {ref.name: str(ref.target) for ref in repo.references.iterator() if ref.name.startswith(prefix)}
+    return dict(sorted(found.items()))
+
+
+def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
+    """Move `ref` from `old` to `new`; None creates it. RefMoved when it is not at `old` any more."""
+    ensure(repo)
+    try:
+        if old is None:
+            _patiently(lambda: repo.references.create(ref, new))
+        else:
+            reference = repo.references[ref]
+            if str(reference.target) != old:
+                raise RefMoved(ref)
+            _patiently(lambda: reference.set_target(new))
+    except (KeyError, ValueError) as error:
+        raise RefMoved(ref) from error
+
+
+def delete(repo: Repo, ref: str) -> None:
+    """Delete `ref`; harmless when it is gone."""
+    with suppress(KeyError):  # opened anew each time: libgit2 forgets a packed ref that it failed to delete
+        _patiently(lambda: Repo(repo.path).references[ref].delete())
+
+
+def _patiently(change: Callable[[], object]) -> None:
+    """Make a change of a ref, waiting for another process that holds its lock."""
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            change()
+            return
+        except (OSError, GitError) as error:
+            lock = re.search(r"'(.+\.lock)'", str(error))
+            if not lock or not Path(lock[1]).exists():
+                raise
+            if time.monotonic() > end:
+                raise UserError(f"another git process holds {lock[1]}: end it, or delete that file if none runs") from error
+            time.sleep(0.02)

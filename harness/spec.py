@@ -1,0 +1,180 @@
+"""What a user writes, as models: task.yaml, agents.yaml, config.yaml.
+
+The docstrings below the fields are their reference; editors show them through docs/schemas/ (see schema.py). Units are
+in the names: `_s` seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+NonEmpty = Annotated[list[str], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Value(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Written(Value):
+    """A value that a user writes: the docstring below a field is its description."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Metric(Written):
+    """What is optimised."""
+
+    name: str
+    """As it is called in tables and commit messages."""
+    direction: Literal["minimize", "maximize"] = "minimize"
+    """Which way is better."""
+    resolution: Annotated[float, Field(ge=0)] = 0.0
+    """Agents and commit messages see multiples of this; 0 shows everything."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of one run, as a first guess; 0 for a metric that is always the same."""
+
+    def gain(self, incumbent: float, candidate: float) -> float:
+        """How much better the candidate is, in the metric's unit; positive is better in either direction."""
+        return incumbent - candidate if self.direction == "minimize" else candidate - incumbent
+
+    def rounded(self, value: float) -> float:
+        """The value as agents and commit messages may show it: a multiple of `resolution`."""
+        if not self.resolution:
+            return value
+        return round(round(value / self.resolution) * self.resolution, 12)
+
+    def shown(self, value: float | None) -> str:
+        """`rounded` as text with the decimals that the resolution asks for, or "-" when there is no value."""
+        if value is None:
+            return "-"
+        if not self.resolution:
+            return f"{value:.6g}"
+        return f"{self.rounded(value):.{max(0, math.ceil(-math.log10(self.resolution)))}f}"
+
+
+class Budget(Written):
+    """What one experiment may cost. A run ends after `run_s` seconds or `run_tokens` units of data."""
+
+    propose_s: Positive = 900
+    """Seconds that an agent has for its proposal."""
+    startup_s: Positive = 180
+    """Seconds before a run's clock starts, where the referee has such a phase."""
+    run_s: Positive | None = 300
+    """Seconds of a run; null when it is measured in data instead."""
+    run_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Units of data that a run gets, as the task counts them; the same on a busy machine as on an idle one."""
+    limit_s: Positive = 600
+    """Wall-clock seconds after which a run whose budget is not in seconds is ended."""
+    evaluate_s: Positive = 300
+    """Seconds that the evaluation may take."""
+    grace_s: Positive = 10
+    """Seconds after the end of its budget in which a run has to end by itself."""
+    cpu_factor: Positive | None = None
+    """A run that needs more than this many times the baseline's CPU seconds is invalid."""
+
+
+class Stop(Written):
+    """When a night ends by itself."""
+
+    experiments: Annotated[int, Field(ge=0)] = 100
+    """After this many experiments in all."""
+    hours: Positive | None = None
+    """After this many hours."""
+
+
+class Task(Written):
+    """What is optimised and how it is measured. Every path is relative to the root of the repository."""
+
+    name: str
+    """What the task is called."""
+    program: str
+    """The file that tells agents what to do; it is read anew before every proposal."""
+    editable: NonEmpty
+    """Files that an experiment may change: names, and globs as in .gitignore, below which files may be added and deleted."""
+    metric: Metric
+    """What is optimised."""
+    referee: NonEmpty = ["python", "-m", "harness.referee"]
+    """The trusted program that measures a candidate; the default runs `command`, then `evaluate`."""
+    command: list[str] = []
+    """What the default referee runs in the sandbox; a leading `python` is the interpreter named by `python`."""
+    outputs: list[str] = []
+    """Files that `command` writes and `evaluate` reads; everything else is read-only to it."""
+    evaluate: list[str] = []
+    """The trusted program that is given the folder of the outputs and prints {"value": ...} on its last line."""
+    inputs: list[str] = []
+    """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
+    python: str = ""
+    """The interpreter of `command` and `evaluate`, such as .venv/bin/python; the harness's own when left out."""
+    hidden: list[str] = []
+    """A trusted program that prints the paths that no sandbox may show, one a line."""
+    budget: Budget = Budget()
+    """What one experiment may cost."""
+    stop: Stop = Stop()
+    """When a night ends by itself."""
+    profile: str = "default"
+    """The profile that was applied."""
+
+    @field_validator("editable", "outputs")
+    @classmethod
+    def inside_the_repository(cls, paths: list[str]) -> list[str]:
+        """Reject absolute paths and `..`: what is bound or harvested must lie in the repository."""
+        for path in paths:
+            if Path(path).is_absolute() or ".." in Path(path).parts or path in ("", "."):
+                raise ValueError(f"{path!r} is not a file below the root of the repository")
+        return paths
+
+
+class PromptSpec(Written):
+    """How a CLI takes its prompt."""
+
+    via: Literal["stdin", "arg", "file"] = "stdin"
+    """On stdin, as an argument, or as a file whose path is {prompt_file}."""
+    flag: str = ""
+    """With `via: arg`, the option whose value the prompt is; the last argument when left out."""
+
+
+class AgentSpec(Written):
+    """One entry of agents.yaml."""
+
+    name: str
+    """The entry's name, as `--agent` takes it."""
+    driver: Literal["exec"] = "exec"
+    """How the program is driven: `exec` starts it, gives it the prompt and waits for its end."""
+    argv: NonEmpty
+    """The command line, never a shell string; {python} {model} {file} {prompt_file} {home} {seed} are filled in."""
+    prompt: PromptSpec = PromptSpec()
+    """How it takes its prompt."""
+    model: str = ""
+    """The name of the model, for {model}."""
+    env: dict[str, str] = {}
+    """Variables for this agent alone, with the same placeholders as argv."""
+    home_files: dict[str, str] = {}
+    """Files of the private HOME that every proposal starts with: path -> text."""
+    version_cmd: list[str] = []
+    """Prints the version that goes into the record."""
+    install: str = ""
+    """How to get the program, for the message that it is missing."""
+    ok_exit_codes: list[int] = [0]
+    """Exit codes that are no failure; what counts is the file that the agent left."""
+
+
+class Defaults(Written):
+    """What `harness run` uses when its options are left out."""
+
+    agents: list[str] = []
+    """Entries of agents.yaml that take turns."""
+    sandbox: Literal["bubblewrap", "none"] | None = None
+    """bubblewrap, or none, which gives agents and their code all your rights."""
+    profile: str | None = None
+    """The profile, for tasks that have it."""
+    experiments: Annotated[int, Field(ge=0)] | None = None
+    """Stop a night after this many experiments in all."""
+    hours: Positive | None = None
+    """Stop a night after this many hours."""

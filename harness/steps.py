@@ -1,0 +1,42 @@
+"""Every change of state in the life of an experiment, in its order: where a night may be killed, and what is true then.
+
+The order is always: record first, then branch. So whatever a kill leaves half done is said by a record, and the next
+start finishes it. Each step is announced as an audit event (PEP 578) named `harness.step`; the tests kill a night at
+every one of them, and `scripts/bench` times them.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+
+EVENT = "harness.step"
+
+
+class Step(StrEnum):
+    """What has just become true."""
+
+    BEGUN = "a record says that experiment is proposing"  # the baseline begins as measuring
+    LAB_MADE = "the lab branch is there"
+    WORKTREE_MADE = "the agent's worktree is there"
+    AGENT_AT_WORK = "an agent has been at work for a moment"
+    HARVESTED = "the agent's tree is dead and what it left was read"
+    WORKTREE_GONE = "the worktree is gone again"
+    CANDIDATE_WRITTEN = "the candidate's commit is there, and no ref names it"
+    PROPOSED = "the record names the candidate"
+    BRANCHED = "the candidate's branch is there"
+    EXPORTED = "the candidate's files are there for a run"
+    RUN_STARTED = "the referee is about to be started"
+    RUN_GOES_ON = "the referee has been at work for a moment"
+    RUN_ENDED = "a measurement is there, in memory"
+    MEASURED = "the record holds the measurement"
+    CLOSED = "the record holds the verdict"
+    MERGE_WRITTEN = "the merge commit is there, and no ref names it"
+    MERGED = "the lab branch is at the merge"
+    SETTLED = "the candidate's branch is gone"
+    REVIVED = "the record says that a person wants the branch back"
+
+
+def reached(step: Step) -> None:
+    """Announce a change of state that has just been made."""
+    sys.audit(EVENT, step)

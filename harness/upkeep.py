@@ -1,0 +1,87 @@
+"""Keeps the disk in order: packs what the harness wrote into git, and removes what nobody will look at again.
+
+Nothing here removes a record, a commit or a branch: those are the history. What goes can be made again or has been copied
+into a record.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import git
+from harness.process import clean_env, run
+from harness.protocols import Launch
+from harness.state import StateFolder
+
+LOOSE_OBJECTS = 6700  # where `git gc --auto` begins, too
+PACK_S = 600.0
+KINDS = {"runs": "files of a void run", "worktrees": "worktree of a killed harness", "homes": "an agent's home"}
+TASKS = ("loose-objects", "incremental-repack", "pack-refs")
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Something below the state folder that can go: what it is, and its size in bytes."""
+
+    path: Path
+    what: str
+    size: int
+
+
+def pack_if_needed(repo: git.Repo, state: StateFolder) -> None:
+    """Pack loose objects and refs when there are many: packed ones are read ten times as fast, and a loose file takes a block."""
+    if loose_objects(repo) > LOOSE_OBJECTS:
+        pack(repo, state)
+
+
+def pack(repo: git.Repo, state: StateFolder) -> str:
+    """`git maintenance` without anything that prunes, deletes or runs hooks. Its complaint, if it had one.
+
+    It runs in the user's git directory, which no agent can write to.
+    """
+    tasks = [f"--task={task}" for task in TASKS]
+    argv = ("git", f"--git-dir={git.common(repo)}", "-c", "core.hooksPath=/dev/null", "maintenance", "run", "--quiet", *tasks)
+    ended = run(Launch(argv, clean_env(), Path("/")), state.path / "logs" / "pack.log", PACK_S)
+    return ended.tail.strip() if ended.code else ""
+
+
+def waste(state: StateFolder, days: float, alive: set[str]) -> list[Waste]:
+    """What can go: everything of runs, worktrees and homes of tags that nobody works on, and transcripts older than `days`.
+
+    `alive` are the tags with a night at work, whose folders are left alone.
+    """
+    found = []
+    for kind, what in KINDS.items():
+        found += [Waste(path, what, _size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
+    if not alive:
+        found += [Waste(path, "trusted files, exported", _size(path)) for path in sorted(state.path.glob("trusted/*"))]
+    oldest = time.time() - days * 86400
+    logs = [path for path in sorted(state.path.glob("logs/*/*.log")) if path.stat().st_mtime < oldest]
+    return found + [Waste(path, "transcript; its end is in the record", _size(path)) for path in logs]
+
+
+def remove(found: list[Waste]) -> None:
+    """Remove it."""
+    for each in found:
+        if each.path.is_dir():
+            shutil.rmtree(each.path, ignore_errors=True)
+        else:
+            each.path.unlink(missing_ok=True)
+
+
+def loose_objects(repo: git.Repo) -> int:
+    """About how many loose objects there are: one of 256 folders, counted, as git itself estimates it."""
+    folder = git.common(repo) / "objects" / "17"
+    return 256 * len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def git_megabytes(repo: git.Repo) -> float:
+    """The size of the repository's objects."""
+    return _size(git.common(repo) / "objects") / 1e6
+
+
+def _size(path: Path) -> int:
+    return sum(file.lstat().st_size for file in [path, *path.rglob("*")] if not file.is_dir())
