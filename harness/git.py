@@ -30,7 +30,13 @@ class Repo(pygit2.Repository):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.recent: deque[tuple[int, bytes]] = deque(maxlen=RECENT_OBJECTS)
+        self.recent: deque[tuple[Path, int, bytes]] = deque(maxlen=RECENT_OBJECTS)
+        self.objects = common(self) / "objects"
+
+    def remember(self, name: pygit2.Oid) -> None:
+        """Keep an object that was just written."""
+        kind, data, *_ = self.odb.read(name)
+        self.recent.append((self.objects / str(name)[:2] / str(name)[2:], kind, data))
 
 
 def open_repo(path: Path) -> Repo:
@@ -108,7 +114,8 @@ def read(repo: Repo, blob: str) -> bytes:
 
 def write(repo: Repo, data: bytes) -> str:
     """Store `data`; the id of its blob."""
-    repo.recent.append((ObjectType.BLOB, data))
+    name = pygit2.hash(data)
+    repo.recent.append((repo.objects / str(name)[:2] / str(name)[2:], ObjectType.BLOB, data))
     return str(_put(repo, ObjectType.BLOB, data))
 
 
@@ -142,7 +149,9 @@ def tree_with(repo: Repo, commit: str, blobs: Mapping[str, str | None]) -> str:
     above = {str(folder) for path in blobs for folder in PurePosixPath(path).parents[:-1]}
     top = repo[name]
     assert isinstance(top, pygit2.Tree)
-    repo.recent.extend(repo.odb.read(top[folder].id)[:2] for folder in above if folder in top)
+    for folder in above:
+        if folder in top:
+            repo.remember(top[folder].id)
     return name
 
 
@@ -161,7 +170,7 @@ def _made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
     for _ in range(TRIES):
         try:
             name = make()
-            repo.recent.append(repo.odb.read(name)[:2])
+            repo.remember(name)
             return str(name)
         except OSError as error:
             if VANISHED not in str(error):
@@ -169,13 +178,14 @@ def _made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
         except (KeyError, ValueError, pygit2.GitError):
             pass
         ensure(repo)
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(common(repo) / "objects"))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(repo.objects))
 
 
 def ensure(repo: Repo) -> None:
     """Write the last objects again if they are gone."""
-    for kind, data in repo.recent:
-        _put(repo, kind, data)
+    for path, kind, data in repo.recent:
+        if not path.exists():  # packed, or gone
+            _put(repo, kind, data)
 
 
 def _put(repo: Repo, kind: int, data: bytes) -> pygit2.Oid:

@@ -41,7 +41,7 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
     if len(record.values) < baseline_runs(task.metric):
         return None
     noise, shown = sigma([record], task.metric), task.metric.shown(record.value)
-    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {noise:.2g}"
+    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {figure(noise)}"
     return Verdict(status="keep", reason=reason, sigma=noise, value=record.value)
 
 
@@ -57,10 +57,10 @@ def judge(task: Task, incumbent: Record, baseline: Record, candidate: Record, no
     figures = {"gain": gain, "sigma": noise, "value": candidate.value}
     if gain > bar:
         margin = f"{gain / noise:.1f} standard deviations of a run" if noise else "on a metric without noise"
-        return Verdict(status="keep", reason=f"{what}: better by {gain:.2g}, {margin}", **figures)
+        return Verdict(status="keep", reason=f"{what}: better by {figure(gain)}, {margin}", **figures)
     if gain > 0:
-        return Verdict(status="discard", reason=f"{what}: better by {gain:.2g}, but {bar:.2g} is needed", **figures)
-    return Verdict(status="discard", reason=f"{what}: " + (f"worse by {-gain:.2g}" if gain else "no difference"), **figures)
+        return Verdict(status="discard", reason=f"{what}: better by {figure(gain)}, but {figure(bar)} is needed", **figures)
+    return Verdict(status="discard", reason=f"{what}: " + (f"worse by {figure(-gain)}" if gain else "no difference"), **figures)
 
 
 def _failure(measurements: list[Measurement]) -> Verdict | None:
@@ -79,6 +79,11 @@ def _too_much_compute(task: Task, baseline: Record, candidate: Record) -> Verdic
     return Verdict(
         status="invalid", reason=f"needed {used:.1f} CPU seconds, the limit is {factor:g} x the baseline's {allowed:.1f}"
     )
+
+
+def figure(value: float, sign: str = "") -> str:
+    """Two significant digits, and whole numbers from a hundred on."""
+    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.2g}"
 
 
 def _count(number: int, what: str) -> str:

@@ -58,10 +58,9 @@ class Ledger:
                 f"it was written by another version, or damaged (`git show {self.ref(experiment)}` shows it)"
             ) from error
 
-    def evidence(self, experiment: str) -> dict[str, str]:
-        """The texts beside a record by file name: prompt.md, proposal.md, transcript.txt, train-1.log, curve-1.tsv, ..."""
-        names = git.files(self.repo, self._tips.get(experiment) or refs.resolve(self.repo, self.ref(experiment)) or "")
-        return {name: git.read(self.repo, blob).decode("utf-8", "replace") for name, blob in names.items()}
+    def text(self, record: Record, name: str) -> str:
+        """A text beside a record: prompt.md, transcript.txt, train-1.log, curve-1.tsv, ...; empty if there is none."""
+        return (git.file(self.repo, self._tips[record.id], name) or b"").decode("utf-8", "replace")
 
     def save(self, record: Record, step: Step, texts: dict[str, str] | None = None) -> Record:
         """Write the next state of a record by compare-and-swap of its ref; texts of earlier states are kept."""
@@ -69,7 +68,8 @@ class Ledger:
         experiment, before = record.experiment, self._tips.get(record.id)
         contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
-        parents = list(dict.fromkeys(filter(None, (before, experiment.commit or (None if before else experiment.base)))))
+        named = experiment.commit or experiment.base if step in (Step.BEGUN, Step.PROPOSED) else None
+        parents = [parent for parent in (before, named) if parent]
         title = record.proposal.title if record.proposal else experiment.agent
         subject = f"{record.id} {record.verdict.status if record.verdict else record.state}: {title}"
         commit = git.commit(self.repo, git.tree_of(self.repo, contents, before), parents, f"{subject}\n")

@@ -13,9 +13,10 @@ from harness.ledger import Ledger, checked_out
 from harness.models import AgentSpec, Measurement, Metric, Record, Stop, Task, UserError, Value
 from harness.night import Interrupt, Night
 from harness.process import PACKAGE, clean_env, python, run
-from harness.protocols import Cancel, Launch
+from harness.protocols import Cancel, Launch, Sandbox
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
+from harness.spec import DEFAULT_REFEREE
 from harness.state import StateFolder, Status, replace
 from harness.workspace import MAX_FILE_BYTES, editable_files, read_file
 
@@ -67,7 +68,7 @@ def open_night(
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
-        bench = open_bench(repo, task, state, settings, start)
+        bench = open_bench(repo, task, state, sandbox, start, settings.tag)
         night = Night(
             **vars(bench),
             ledger=ledger,
@@ -78,7 +79,8 @@ def open_night(
             show=show,
             versions={spec.name: version(spec, state.path) for spec in specs},
         )
-        replace(state.settings(settings.tag), settings.model_dump_json())
+        if settings.agents:
+            replace(state.settings(settings.tag), settings.model_dump_json())
         if not ledger.records():
             begin_baseline(night, start)
         elif refs.resolve(repo, ledger.lab) is None:
@@ -89,9 +91,9 @@ def open_night(
             state.hush(settings.tag)
 
 
-def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, start: str) -> Bench:
+def open_bench(repo: git.Repo, task: Task, state: StateFolder, sandbox: Sandbox, start: str, tag: str) -> Bench:
     """A task that is ready to be measured, by the trusted files of the commit `start`."""
-    trusted = state.trusted(repo, start, settings.tag)
+    trusted = state.trusted(repo, start, tag)
     if problem := not_ready(task, trusted, state.path):
         raise UserError(problem)
     return Bench(
@@ -99,7 +101,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
         task=task,
         state=state,
         runner=LocalRunner(trusted),
-        sandbox=sandboxes.get(settings.sandbox).name,
+        sandbox=sandbox.name,
         hidden=hidden_paths(task, trusted, state.path),
     )
 
@@ -109,7 +111,7 @@ def measure_once(
 ) -> tuple[Measurement | None, Metric]:
     """One run of a file, a commit or the work tree's editable files, beside any night; None when it was cancelled."""
     task, state = load_task(settings), StateFolder(repo)
-    bench = open_bench(repo, task, state, settings, git.head(repo))
+    bench = open_bench(repo, task, state, sandboxes.get(settings.sandbox), git.head(repo), settings.tag)
     commit = snapshot(repo, task, what)
     return bench.run(commit, seed, state.run(settings.tag, "0"), cancel), task.metric
 
@@ -162,6 +164,8 @@ def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
 
 def not_ready(task: Task, folder: Path, scratch: Path) -> str | None:
     """What has to be prepared before the task's referee can measure anything, in its own words; None when nothing."""
+    if task.referee == DEFAULT_REFEREE:
+        return None  # it needs nothing, and asking takes as long as starting an interpreter
     argv = (*python(task.referee), "--ready", task.profile)
     ended = run(Launch(argv, clean_env(PYTHONPATH=str(PACKAGE.parent)), folder), scratch / "ready.log", 120)
     lines = ended.tail.strip().splitlines()

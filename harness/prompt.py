@@ -12,6 +12,7 @@ from string import Template
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
 from harness.models import Record, Task
+from harness.workspace import editable_files
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT = 12
@@ -111,18 +112,21 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
-        texts, number = ledger.evidence(record.id), len(record.measurements)
-        (folder / "train.log").write_text(texts.get(f"train-{number}.log", "")[-LOG_CHARS:], "utf-8")
-        (folder / "curve.tsv").write_text("step\tloss\n" + texts.get(f"curve-{number}.tsv", ""), "utf-8")
+        number = len(record.measurements)
+        (folder / "train.log").write_text(ledger.text(record, f"train-{number}.log")[-LOG_CHARS:], "utf-8")
+        (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
-        blobs = git.files(ledger.repo, commit)
-        for name in (proposal.files if proposal else {}) or [n for n in task.editable if n in blobs]:
+        for name, blob in (proposal.files if proposal else _editable(task, git.files(ledger.repo, commit))).items():
             (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "files" / name).write_bytes(git.read(ledger.repo, blobs[name]))
+            (folder / "files" / name).write_bytes(git.read(ledger.repo, blob))
+
+
+def _editable(task: Task, blobs: dict[str, str]) -> dict[str, str]:
+    return {name: blobs[name] for name in editable_files(task.editable, list(blobs))}
 
 
 def _line(task: Task, record: Record) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 NonEmpty = Annotated[list[str], Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
+DEFAULT_REFEREE = ["python", "-m", "harness.referee"]
 
 
 class Value(BaseModel):
@@ -100,7 +101,7 @@ class Task(Written):
     """Files that an experiment may change: names, and globs as in .gitignore, below which files may be added and deleted."""
     metric: Metric
     """What is optimised."""
-    referee: NonEmpty = ["python", "-m", "harness.referee"]
+    referee: NonEmpty = DEFAULT_REFEREE
     """The trusted program that measures a candidate; the default runs `command`, then `evaluate`."""
     command: list[str] = []
     """What the default referee runs in the sandbox; a leading `python` is the interpreter named by `python`."""

@@ -19,7 +19,6 @@ from harness.state import StateFolder
 LOOSE_OBJECTS = 6700  # where `git gc --auto` begins, too
 PACK_S = 600.0
 KINDS = {"runs": "files of a void run", "worktrees": "worktree of a killed harness", "homes": "an agent's home"}
-TASKS = ("loose-objects", "incremental-repack", "pack-refs")
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ def pack_if_needed(repo: git.Repo, state: StateFolder) -> None:
     """Pack loose objects and refs when there are many: packed ones are read ten times as fast, and a loose file takes a block."""
     if loose_objects(repo) > LOOSE_OBJECTS:
         pack(repo, state)
+        repo.recent.clear()  # packed, and named by refs: nobody deletes them any more
 
 
 def pack(repo: git.Repo, state: StateFolder) -> str:
@@ -42,7 +42,9 @@ def pack(repo: git.Repo, state: StateFolder) -> str:
 
     It runs in the user's git directory, which no agent can write to.
     """
-    tasks = [f"--task={task}" for task in TASKS]
+    tasks = ["--task=loose-objects", "--task=pack-refs"]
+    if len(list((git.common(repo) / "objects" / "pack").glob("*.pack"))) > 1:
+        tasks.append("--task=incremental-repack")  # which fails where there is nothing to repack
     argv = ("git", f"--git-dir={git.common(repo)}", "-c", "core.hooksPath=/dev/null", "maintenance", "run", "--quiet", *tasks)
     ended = run(Launch(argv, clean_env(), Path("/")), state.path / "logs" / "pack.log", PACK_S)
     return ended.tail.strip() if ended.code else ""
@@ -59,7 +61,9 @@ def waste(state: StateFolder, days: float, alive: set[str]) -> list[Waste]:
     if not alive:
         found += [Waste(path, "trusted files, exported", _size(path)) for path in sorted(state.path.glob("trusted/*"))]
     oldest = time.time() - days * 86400
-    logs = [path for path in sorted(state.path.glob("logs/*/*.log")) if path.stat().st_mtime < oldest]
+    logs = [
+        log for log in sorted(state.path.glob("logs/*/*.log")) if log.parent.name not in alive and log.stat().st_mtime < oldest
+    ]
     return found + [Waste(path, "transcript; its end is in the record", _size(path)) for path in logs]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 
-from harness import prompt
+from harness import judge, prompt
 from harness.ledger import BASELINE
 from harness.models import Measurement, Metric, Record
 from harness.state import Status
@@ -18,11 +19,16 @@ def table(records: list[Record]) -> str:
     lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  {'agent':<10}title"]
     for record in records:
         status = record.verdict.status if record.verdict else record.state
-        gain = f"{record.verdict.gain:+.2g}" if record.verdict and record.verdict.gain is not None else ""
+        gain = judge.figure(record.verdict.gain, "+") if record.verdict and record.verdict.gain is not None else ""
         value = record.metric.shown(record.value)
         name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {record.experiment.agent:<10}"
-        lines.append((name + prompt.title(record))[:WIDTH])
+        lines.append(cut(name + prompt.title(record)))
     return "\n".join([*lines, "", summary(records)])
+
+
+def cut(line: str) -> str:
+    """A line of a table, as wide as tables are."""
+    return line if len(line) <= WIDTH else line[: WIDTH - 1].rstrip() + "…"
 
 
 def summary(records: list[Record]) -> str:
@@ -50,8 +56,8 @@ def tsv(records: list[Record]) -> str:
     return "\n".join(rows)
 
 
-def full(record: Record, texts: dict[str, str]) -> str:
-    """One experiment with its evidence; `texts` are those beside the record."""
+def full(record: Record, text: Callable[[str], str]) -> str:
+    """One experiment with its evidence; `text` reads what lies beside the record."""
     experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
     lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
     lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
@@ -64,12 +70,12 @@ def full(record: Record, texts: dict[str, str]) -> str:
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
         lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
-        curve = [float(line.split("\t")[1]) for line in texts.get(f"curve-{number}.tsv", "").splitlines()]
+        curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
         lines += ["", proposal.hypothesis or "(no hypothesis was written)"]
         lines += ["", f"dropped   {', '.join(proposal.dropped)}"] if proposal.dropped else []
-    log = texts.get(f"train-{len(record.measurements)}.log", "")
+    log = text(f"train-{len(record.measurements)}.log")
     if log and record.measurements[-1].status != "ok":
         lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
     return "\n".join(lines)
@@ -82,7 +88,7 @@ def runs(record: Record) -> str:
     values = record.values
     if len(values) > 1:
         noise = statistics.stdev(values)
-        lines += [f"mean of {len(values)} runs {shown(record.value)}, standard deviation of a run {noise:.2g}"]
+        lines += [f"mean of {len(values)} runs {shown(record.value)}, standard deviation of a run {judge.figure(noise)}"]
     return "\n".join(lines)
 
 

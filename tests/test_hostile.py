@@ -132,9 +132,7 @@ def test_hidden_files_read_as_empty_in_agent_and_run(lab: Lab, sandbox: str) -> 
     lab.git("add", ".")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "hide")
     look = "import pathlib; print(len(pathlib.Path('/usr/share/common-licenses/BSD').read_bytes()), 'bytes')"
-    night(
-        lab, f'wc -c < /usr/share/common-licenses/BSD; {CHANGE}; echo "{look}" >> toy/solution.py', "--sandbox", sandbox
-    )
+    night(lab, f'wc -c < /usr/share/common-licenses/BSD; {CHANGE}; echo "{look}" >> toy/solution.py', "--sandbox", sandbox)
     seen = transcript(lab).strip(), log(lab)
     assert (seen[0] == "0", "\n0 bytes" in seen[1]) == ((True, True) if sandbox == "bubblewrap" else (False, False))
 

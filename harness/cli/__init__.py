@@ -10,9 +10,11 @@ import os
 import sys
 import tempfile
 import traceback
+from typing import Annotated
 
 import typer
 
+from harness import __version__
 from harness.cli import history, machine, nights
 from harness.models import UserError
 
@@ -20,13 +22,29 @@ from harness.models import UserError
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 SAID_BY_GIT = ("No space left on device", "Disk quota exceeded", "Permission denied", "Read-only file system")
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Nights of measured experiments.")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate, nights.measure),
     *(history.status, history.log, history.show, history.diff, history.revive),
     *(machine.doctor, machine.agents, machine.gc, machine.schema),
 ):
     app.command()(command)
+
+
+def version(asked: bool) -> None:
+    """Answer `harness --version`."""
+    if asked:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=version)
+    ] = False,
+) -> None:
+    """Nights of measured experiments: coding agents propose, the harness measures, merges what is better and records all."""
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOpt
     if as_json:
         emit(record.model_dump(mode="json"))
     else:
-        typer.echo(view.full(record, ledger.evidence(record.id)))
+        typer.echo(view.full(record, lambda name: ledger.text(record, name)))
 
 
 def diff(experiment: ExperimentArgument, tag: TagOption = None) -> None:

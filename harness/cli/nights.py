@@ -18,6 +18,7 @@ from harness.cli.options import (
     ExperimentArgument,
     HoursOption,
     JsonOption,
+    NewTagOption,
     ProfileOption,
     SandboxOption,
     TagOption,
@@ -38,7 +39,7 @@ from harness.state import StateFolder
 def run(
     task: TaskArgument = None,
     agent: AgentOption = None,
-    tag: TagOption = None,
+    tag: NewTagOption = None,
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     experiments: CountOption = None,
@@ -64,19 +65,18 @@ def resume(tag: TagOption = None, agent: AgentOption = None, experiments: CountO
 
 def baseline(
     task: TaskArgument = None,
-    tag: TagOption = None,
+    tag: NewTagOption = None,
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
 ) -> None:
     """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
     repo = git.open_repo(Path.cwd())
-    with at_work(repo, asked(repo, task, tag, profile, sandbox)) as (night, _):
+    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[])) as (night, _):
+        if night.ledger.records()[0].state != "closed":
+            advance(night, night.ledger.records()[0])
         record = night.ledger.records()[0]
-        if record.state != "closed":
-            advance(night, record)
-        record = repeat(night, night.ledger.records()[0], seeds - len(record.values))
-        typer.echo(view.runs(record))
+        typer.echo(view.runs(repeat(night, record, seeds - len(record.values))))
 
 
 def replicate(
@@ -96,9 +96,7 @@ def replicate(
 
 
 def measure(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[FILE|COMMIT]", help="By default the editable files as they are.")
-    ] = None,
+    what: Annotated[str | None, typer.Argument(metavar="FILE|COMMIT", help="By default the editable files as they are.")] = None,
     task: Annotated[str | None, typer.Option("--task", help="A task.yaml or its folder.")] = None,
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
@@ -138,7 +136,7 @@ def asked(
     return Settings(
         task=str(find_task(git.root(repo), task)),
         tag=tag or datetime.now().strftime("%b%d").lower(),
-        agents=agents or defaults.agents or ["tuner"],
+        agents=agents if agents is not None else defaults.agents or ["tuner"],
         profile=profile or defaults.profile,
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
         experiments=experiments if experiments is not None else defaults.experiments,

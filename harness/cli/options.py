@@ -26,6 +26,9 @@ def complete_agent(incomplete: str) -> list[str]:
 TagOption = Annotated[
     str | None, typer.Option("--tag", help="Name of the night; the latest one when left out.", autocompletion=complete_tag)
 ]
+NewTagOption = Annotated[
+    str | None, typer.Option("--tag", help="Name of the night; today's date when left out.", autocompletion=complete_tag)
+]
 AgentOption = Annotated[
     list[str] | None,
     typer.Option("--agent", help="An entry of agents.yaml; several take turns.", autocompletion=complete_agent),
