@@ -11,17 +11,19 @@ from harness.models import Measurement, Request, Task
 from harness.protocols import Cancel, Runner
 from harness.state import StateFolder
 from harness.steps import Step, reached
+from harness.workspace import link_inputs
 
 
 @dataclass(kw_only=True)
 class Bench:
-    """`hidden` are the paths that no sandbox may show."""
+    """`readable` is what sandboxes have to show of the world outside git, `hidden` what none may show."""
 
     repo: git.Repo
     task: Task
     state: StateFolder
     runner: Runner
     sandbox: str
+    readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
 
     def run(self, commit: str, seed: int, work: Path, cancel: Cancel) -> Measurement | None:
@@ -30,6 +32,7 @@ class Bench:
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
         """
         git.export(self.repo, commit, work / "tree")
+        link_inputs(work / "tree", self.task.inputs, git.root(self.repo))
         reached(Step.EXPORTED)
         request = Request(
             task=self.task,
@@ -39,6 +42,7 @@ class Bench:
             seed=seed,
             sandbox=self.sandbox,
             hidden=list(self.hidden),
+            readable=list(self.readable),
         )
         reached(Step.RUN_STARTED)
         measured = self.runner.measure(request, cancel)

@@ -27,11 +27,11 @@ class UserError(Exception):
 
 
 class Proposal(Value):
-    """What an agent returned. `files` maps editable paths to git blob ids; None where nothing usable came back."""
+    """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted."""
 
     title: str
     hypothesis: str = ""
-    files: dict[str, str] = {}
+    files: dict[str, str | None] = {}
     agent_version: str = ""
     seconds: float = 0.0
     exit_code: int | None = None
@@ -54,7 +54,11 @@ class Experiment(Value):
 
 
 class Request(Value):
-    """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results."""
+    """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
+
+    Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
+    `hidden` wins over everything.
+    """
 
     task: Task
     tree: Path
@@ -63,6 +67,7 @@ class Request(Value):
     seed: int
     sandbox: str
     hidden: list[Path] = []
+    readable: list[Path] = []
 
     @property
     def result(self) -> Path:

@@ -15,7 +15,6 @@ from harness.models import PROGRESS, Record, UserError, Verdict
 from harness.protocols import Agent
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
-from harness.workspace import editable_files
 
 
 @dataclass
@@ -38,12 +37,6 @@ class Night(Bench):
     show: Callable[[Status], None]
     versions: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
-
-    @property
-    def editable(self) -> list[str]:
-        """The editable files of the incumbent's tree."""
-        names = list(git.files(self.repo, self.ledger.incumbent().experiment.commit or ""))
-        return editable_files(self.task.editable, names)
 
     def watch(self, record: Record, phase: str, work: Path | None = None) -> Callable[[], bool]:
         """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run."""

@@ -9,16 +9,19 @@ from pathlib import Path
 
 from harness import agents, config, git, locks, mirror, refs, sandboxes
 from harness.bench import Bench
+from harness.harvest import MAX_FILE_BYTES, Unusable, read_file
 from harness.ledger import Ledger, checked_out
 from harness.models import AgentSpec, Measurement, Metric, Record, Stop, Task, UserError, Value
 from harness.night import Interrupt, Night
+from harness.patterns import editable_files
+from harness.places import check_editable, settle
 from harness.process import PACKAGE, clean_env, python, run
 from harness.protocols import Cancel, Launch, Sandbox
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.spec import DEFAULT_REFEREE
 from harness.state import StateFolder, Status, replace
-from harness.workspace import MAX_FILE_BYTES, editable_files, read_file
+from harness.workspace import link_inputs
 
 
 class Settings(Value):
@@ -68,7 +71,7 @@ def open_night(
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
-        bench = open_bench(repo, task, state, sandbox, start, settings.tag)
+        bench = open_bench(repo, task, state, settings, sandbox, start)
         night = Night(
             **vars(bench),
             ledger=ledger,
@@ -91,9 +94,12 @@ def open_night(
             state.hush(settings.tag)
 
 
-def open_bench(repo: git.Repo, task: Task, state: StateFolder, sandbox: Sandbox, start: str, tag: str) -> Bench:
+def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, sandbox: Sandbox, start: str) -> Bench:
     """A task that is ready to be measured, by the trusted files of the commit `start`."""
-    trusted = state.trusted(repo, start, tag)
+    check_editable(task, Path(settings.task), list(git.files(repo, start)), start)
+    task, readable = settle(task, Path(settings.task), git.root(repo), state.path)
+    trusted = state.trusted(repo, start, settings.tag)
+    link_inputs(trusted, task.inputs, git.root(repo))
     if problem := not_ready(task, trusted, state.path):
         raise UserError(problem)
     return Bench(
@@ -102,6 +108,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, sandbox: Sandbox,
         state=state,
         runner=LocalRunner(trusted),
         sandbox=sandbox.name,
+        readable=readable,
         hidden=hidden_paths(task, trusted, state.path),
     )
 
@@ -111,16 +118,23 @@ def measure_once(
 ) -> tuple[Measurement | None, Metric]:
     """One run of a file, a commit or the work tree's editable files, beside any night; None when it was cancelled."""
     task, state = load_task(settings), StateFolder(repo)
-    bench = open_bench(repo, task, state, sandboxes.get(settings.sandbox), git.head(repo), settings.tag)
-    commit = snapshot(repo, task, what)
+    bench = open_bench(repo, task, state, settings, sandboxes.get(settings.sandbox), git.head(repo))
+    try:
+        commit = snapshot(repo, task, what)
+    except Unusable as refused:
+        raise UserError(f"{refused}, so it cannot be measured: repair it, or name a commit") from None
     return bench.run(commit, seed, state.run(settings.tag, "0"), cancel), task.metric
 
 
 def snapshot(repo: git.Repo, task: Task, what: str | None) -> str:
-    """A commit of what is to be measured: a file in place of the editable one, a commit itself, or the work tree's files."""
+    """A commit of what is to be measured: a file in place of the editable one, a commit itself, or the work tree's files.
+
+    Files of a glob that were deleted are; new ones count when git knows them.
+    """
     top, names = git.root(repo), editable_files(task.editable, list(git.files(repo, git.head(repo))))
     if what is None:
-        taken = {name: read_file(top, name, MAX_FILE_BYTES) for name in names}
+        gone = [name for name in names if name not in task.editable and not (top / name).exists()]
+        taken = {name: None if name in gone else read_file(top, name, MAX_FILE_BYTES) for name in names}
     elif (path := Path(what)).is_file():
         inside = str(path.resolve().relative_to(top)) if path.resolve().is_relative_to(top) else ""
         if inside not in names and len(names) != 1:
@@ -128,7 +142,8 @@ def snapshot(repo: git.Repo, task: Task, what: str | None) -> str:
         taken = {inside if inside in names else names[0]: read_file(path.parent.resolve(), path.name, MAX_FILE_BYTES)}
     else:
         return git.commit_of(repo, what)
-    tree = git.tree_with(repo, git.head(repo), {name: git.write(repo, data) for name, data in taken.items()})
+    blobs = {name: None if data is None else git.write(repo, data) for name, data in taken.items()}
+    tree = git.tree_with(repo, git.head(repo), blobs)
     return git.commit(repo, tree, [git.head(repo)], "harness measure\n")
 
 
@@ -155,10 +170,6 @@ def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
             f"{ledger.tag!r} was started with --profile {profile}, whose numbers do not compare with {task.profile!r}: "
             f"add --profile {profile}, or choose another --tag"
         )
-    names = list(git.files(repo, start))
-    for pattern in task.editable:
-        if not editable_files([pattern], names):
-            raise UserError(f"the editable file {pattern} is not in commit {start[:10]}: commit it, or correct task.yaml")
     return start
 
 

@@ -35,16 +35,17 @@ def clean_env(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
-def inner_env(**extra: str) -> dict[str, str]:
-    """The environment inside a sandbox: a PATH with the harness's interpreter, the harness, nothing of the user's."""
-    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
+def inner_env(interpreter: str = "", **extra: str) -> dict[str, str]:
+    """The environment inside a sandbox: a PATH with the interpreters, the harness, nothing of the user's."""
+    first = [str(Path(interpreter).parent)] if interpreter else []
+    path = os.pathsep.join([*first, str(Path(sys.prefix) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
     fixed = {"LANG": "C.UTF-8", "TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     return {"PATH": path, "PYTHONPATH": str(PACKAGE.parent), **fixed, **extra}
 
 
-def python(argv: list[str]) -> list[str]:
-    """`argv` with a leading `python` replaced by the interpreter that runs the harness."""
-    return [sys.executable, *argv[1:]] if argv[0] in ("python", "python3") else list(argv)
+def python(argv: list[str], interpreter: str = "") -> list[str]:
+    """`argv` with a leading `python` replaced by the given interpreter, or the one that runs the harness."""
+    return [interpreter or sys.executable, *argv[1:]] if argv[0] in ("python", "python3") else list(argv)
 
 
 class Process:

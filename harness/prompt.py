@@ -12,11 +12,12 @@ from string import Template
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
 from harness.models import Record, Task
-from harness.workspace import editable_files
+from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT = 12
 DETAILED = 60
+FILES = 200
 LOG_CHARS = 6000
 NOTEBOOK_CHARS = 32_000
 COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
@@ -36,11 +37,18 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         bar=metric.shown(bar) if bar else "nothing: any gain counts",
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
-        editable=", ".join(f"`{name}`" for name in task.editable),
+        editable=editable(task),
+        inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         id=experiment,
         counts=counts(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
     )
+
+
+def editable(task: Task) -> str:
+    """What may be changed in words."""
+    names = ", ".join(f"`{name}`" for name in task.editable)
+    return names + (" (you may add and delete files that match)" if any(map(is_glob, task.editable)) else "")
 
 
 def budget(task: Task) -> str:
@@ -94,18 +102,19 @@ def notebook(records: list[Record]) -> str:
 def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -> None:
     """Make lab/ and notes/ in a worktree: what an agent may know of the history, as plain files."""
     lab = folder / "lab"
-    lab.mkdir()
-    (folder / "notes").mkdir()
+    for made in (lab, folder / "notes"):
+        made.mkdir(exist_ok=True)  # the user's repository may have such a folder
     (folder / "notes" / "NOTEBOOK.md").write_text(notebook(records), "utf-8")
     (lab / "history.tsv").write_text(history(task, records), "utf-8")
-    facts = {"metric": task.metric.model_dump(exclude={"noise"}), "editable": task.editable, "profile": task.profile}
+    facts = {"metric": task.metric.model_dump(exclude={"noise"}), "profile": task.profile}
+    facts |= {"editable": task.editable, "inputs": task.inputs}
     (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
     for record in records[:1] + records[1:][-DETAILED:]:
         _write_experiment(lab / "experiments" / record.id, task, ledger, record)
 
 
 def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
     text += f"verdict: {verdict.status}: {_reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
@@ -121,12 +130,13 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
         for name, blob in (proposal.files if proposal else _editable(task, git.files(ledger.repo, commit))).items():
-            (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "files" / name).write_bytes(git.read(ledger.repo, blob))
+            if blob is not None:
+                (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / "files" / name).write_bytes(git.read(ledger.repo, blob))
 
 
-def _editable(task: Task, blobs: dict[str, str]) -> dict[str, str]:
-    return {name: blobs[name] for name in editable_files(task.editable, list(blobs))}
+def _editable(task: Task, blobs: dict[str, str]) -> dict[str, str | None]:
+    return {name: blobs[name] for name in editable_files(task.editable, blobs)[:FILES]}
 
 
 def _line(task: Task, record: Record) -> str:

@@ -6,18 +6,18 @@ import re
 import unicodedata
 from pathlib import Path
 
+from harness.harvest import Harvest, Snapshot, Unusable, harvest
 from harness.models import Proposal, Verdict
 from harness.protocols import Exit
-from harness.workspace import Harvest, Unusable, harvest
 
 TITLE_CHARS = 100
 TEXT_CHARS = 8000
 
 
-def take(folder: Path, editable: list[str], known: set[str], notebook: str) -> tuple[Harvest | None, str]:
+def take(folder: Path, patterns: list[str], before: Snapshot, notebook: str) -> tuple[Harvest | None, str]:
     """The harvest of a dead agent's worktree, or the reason why it cannot be used."""
     try:
-        return harvest(folder, editable, known, notebook), ""
+        return harvest(folder, patterns, before, notebook), ""
     except Unusable as reason:
         return None, str(reason)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from harness import git, judge, mirror, prompt
+from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Record, Verdict
 from harness.night import Night
+from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
 from harness.steps import Step, reached
-from harness.workspace import Harvest, agent_box, worktree
+from harness.workspace import agent_box, link_inputs, worktree
 
 
 def propose(night: Night, record: Record) -> Record:
@@ -21,11 +23,14 @@ def propose(night: Night, record: Record) -> Record:
     mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
     records = [known for known in night.ledger.records() if known.id != record.id]
     asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id)
-    editable, known = night.editable, set(git.files(night.repo, base))
+    patterns, files = night.task.editable, editable_files(night.task.editable, git.files(night.repo, base))
     with worktree(night.mirror, f"{tag}-{record.id}", night.state.worktree(tag, record.id), base) as folder:
         prompt.write_lab(folder, night.task, night.ledger, records)
-        home = night.state.home(tag, agent.spec.name)
-        box = agent_box(folder, night.state.mirror, editable, home, night.hidden, {"HARNESS_FILE": editable[0]})
+        link_inputs(folder, night.task.inputs, git.root(night.repo))
+        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(files), "")}
+        readable = (night.state.mirror, *night.readable)
+        box = agent_box(folder, patterns, home, readable, night.hidden, env, night.task.python)
+        before = snapshot(folder, patterns)
         reached(Step.WORKTREE_MADE)
         cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
         seed, seconds = judge.seed(record.id, 0), night.task.budget.propose_s
@@ -34,7 +39,7 @@ def propose(night: Night, record: Record) -> Record:
             return record
         if not folder.is_dir():
             return night.close(record, Verdict(status="void", reason="the worktree was deleted while the agent worked in it"))
-        found, refused = take(folder, editable, known, prompt.notebook(records))
+        found, refused = take(folder, patterns, before, prompt.notebook(records))
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
     record = record.model_copy(update={"program": blob})
@@ -47,7 +52,8 @@ def accept(
     """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
     proposal = describe(ended, found, refused, night.versions.get(agent.spec.name, ""), agent.spec.ok_exit_codes)
     blobs = git.files(night.repo, record.experiment.base)
-    files = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
+    files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
+    files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
     record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed})})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import sandboxes
+from harness.harvest import Unusable, read_file
 from harness.models import Measurement, Request, UserError
+from harness.places import Interpreter, interpreter
 from harness.process import clean_env, inner_env, python, run
 from harness.protocols import Box, Exit, Launch
-from harness.workspace import Unusable, read_file
 
 MAX_OUTPUT_BYTES = 64 << 20
 
@@ -55,7 +56,7 @@ def serve(
 def measure(request: Request) -> Measurement:
     """One run of a candidate. `seconds` holds run and evaluate."""
     box = _box(request)
-    with sandboxes.get(request.sandbox).wrap(python(request.task.command), box) as launch:
+    with sandboxes.get(request.sandbox).wrap(python(request.task.command, request.task.python), box) as launch:
         ended = run(launch, request.work / "run.log", request.task.budget.run_s or request.task.budget.limit_s)
     facts = Measurement(
         status="ok",
@@ -66,7 +67,7 @@ def measure(request: Request) -> Measurement:
         cpu_s=ended.cpu_s,
         peak_memory_mb=ended.peak_memory_mb,
         log_tail=ended.tail[-4096:],
-        versions={"python": sys.version.split()[0]},
+        versions={"python": _version(request)},
     )
     if failed := _failure(ended):
         return facts.model_copy(update=failed)
@@ -81,8 +82,19 @@ def _box(request: Request) -> Box:
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    env = inner_env(SEED=str(request.seed), PYTHONHASHSEED=str(request.seed))
-    return Box(cwd=request.tree, readable=(request.tree,), writable=outputs, hidden=tuple(request.hidden), env=env)
+    env = inner_env(request.task.python, SEED=str(request.seed), PYTHONHASHSEED=str(request.seed))
+    if request.task.python:
+        del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
+    readable = (request.tree, *request.readable)
+    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=tuple(request.hidden), env=env)
+
+
+def _version(request: Request) -> str:
+    """The version of the Python that the task runs with."""
+    if not request.task.python:
+        return sys.version.split()[0]
+    asked = interpreter(Path(request.task.python), request.work)
+    return asked.version if isinstance(asked, Interpreter) else ""
 
 
 def _failure(ended: Exit) -> dict[str, object] | None:
@@ -105,8 +117,11 @@ def _evaluate(request: Request) -> dict[str, object]:
             (outputs / name).write_bytes(data)
     except Unusable as refused:
         return {"status": "invalid", "reason": f"output refused: {refused}"}
-    argv = (*python(request.task.evaluate), str(outputs))
-    launch = Launch(argv, clean_env(PYTHONPATH=os.environ.get("PYTHONPATH", "")), Path.cwd())
+    own = request.task.python
+    argv = (*python(request.task.evaluate, own), str(outputs))
+    path = os.pathsep.join([str(Path(own).parent), os.environ.get("PATH", os.defpath)])
+    env = clean_env(PATH=path) if own else clean_env(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    launch = Launch(argv, env, Path.cwd())
     ended = run(launch, request.work / "evaluate.log", request.task.budget.evaluate_s)
     if ended.code or ended.timed_out:
         return {"status": "invalid", "reason": f"evaluation failed: {ended.tail.strip()[-300:]}"}

@@ -169,7 +169,7 @@ def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
         env |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     return Box(
         cwd=request.tree,
-        readable=(request.tree, *readable),
+        readable=(request.tree, *request.readable, *readable),
         hidden=tuple(request.hidden),
         env=inner_env(**env),
         gpu=device(request.task.profile) == "cuda",

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,16 @@ class Lab:
         text = (self.path / path).read_text()
         assert old in text
         (self.path / path).write_text(text.replace(old, new))
+
+    def strays(self) -> list[str]:
+        """Processes that still work for this lab, after a moment to be dead in."""
+        end = time.monotonic() + 15
+        while True:
+            listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+            found = [line for line in listing.splitlines() if str(self.path.parent) in line and "ps -eo" not in line]
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(0.05)
 
     @property
     def state(self) -> Path:

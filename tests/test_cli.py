@@ -130,6 +130,32 @@ def test_gc_leaves_a_running_night_alone(lab: Lab) -> None:
     assert [row[3] for row in lab.rows()] == ["keep", "keep"]
 
 
+def test_what_measures_cannot_be_edited(lab: Lab) -> None:
+    lab.edit("toy/task.yaml", "editable: [toy/solution.py]", "editable: ['toy/*.py']")
+    said = lab.harness(*RUN, code=1).stderr
+    assert "task.yaml, line 3: toy/evaluate.py measures the candidates" in said
+
+
+def test_the_users_defaults_stand_behind_the_options(lab: Lab) -> None:
+    config = Path(lab.env["HOME"]) / ".config/harness/config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("agents: [worse]\nexperiments: 1\nsandbox: none\nprofile: gpu\n")  # a profile that the task does not have
+    lab.harness("run", "--tag", "t")
+    assert [row[3:] for row in lab.rows()][1:] == [["discard", "worse"]]
+    assert parsed(lab, "show", "1")["sandbox"] == "none"
+    lab.harness("run", "--tag", "u", "--agent", "better", "--sandbox", "bubblewrap")
+    assert parsed(lab, "show", "1", "--tag", "u")["sandbox"] == "bubblewrap"
+
+
+def test_a_repository_with_a_lab_folder_of_its_own(lab: Lab) -> None:
+    (lab.path / "lab").mkdir()
+    (lab.path / "lab/history.tsv").write_text("mine")
+    lab.git("add", "lab")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a lab")
+    lab.harness(*RUN)
+    assert lab.git("show", "autoresearch/t:lab/history.tsv") == "mine"
+
+
 @pytest.mark.parametrize("tag", ["a/b", "-x", "..", "a b", "x.lock", "ä"])
 def test_a_tag_that_cannot_be_one(lab: Lab, tag: str) -> None:
     done = lab.harness("run", f"--tag={tag}", "--agent", "better", code=1)

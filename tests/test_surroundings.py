@@ -57,9 +57,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize(
-    "step", [Step.BEGUN, Step.BRANCHED, Step.HARVESTED, Step.PROPOSED, Step.EXPORTED, Step.RUN_ENDED, Step.CLOSED, Step.MERGED]
+SOON, LATER = (
+    (Step.BEGUN, Step.HARVESTED, Step.RUN_ENDED, Step.MERGED),
+    (Step.BRANCHED, Step.PROPOSED, Step.EXPORTED, Step.CLOSED),
 )
+
+
+@pytest.mark.parametrize("step", [*SOON, *(pytest.param(step, marks=pytest.mark.heavy) for step in LATER)])
 def test_a_full_disk_stops_the_night_and_costs_nothing(small_disk: Path, step: Step) -> None:
     """Objects, refs, worktrees, logs and status are all on the disk that is full from one step on."""
     lab = make_lab(small_disk)

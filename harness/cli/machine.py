@@ -14,6 +14,7 @@ from harness import __version__, config, git, locks, sandboxes, upkeep
 from harness.cli.options import JsonOption, emit
 from harness.models import AgentSpec, UserError
 from harness.opening import find_task, not_ready, version
+from harness.places import settle
 from harness.state import StateFolder
 
 
@@ -46,7 +47,8 @@ def examine() -> list[tuple[str, str | None]]:
     try:
         repo = git.open_repo(Path.cwd())
         checks.append((f"git repository {git.root(repo)}", None))
-        task = config.load_task(find_task(git.root(repo), None))
+        path = find_task(git.root(repo), None)
+        task, _ = settle(config.load_task(path), path, git.root(repo), StateFolder(repo).path)
         checks.append((f"task {task.name}, profile {task.profile}", None))
         checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
         for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness import git, view
+from harness import config, git, view
 from harness.cli.options import (
     AgentOption,
     CountOption,
@@ -27,7 +27,6 @@ from harness.cli.options import (
     latest,
 )
 from harness.cli.screen import Screen, interruptible
-from harness.config import load_defaults
 from harness.measuring import repeat
 from harness.models import UserError
 from harness.night import Night
@@ -132,12 +131,13 @@ def asked(
     hours: float | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours."""
-    defaults = load_defaults()
+    defaults, path = config.load_defaults(), find_task(git.root(repo), task)
+    usual = defaults.profile if defaults.profile in config.profiles(path) else None  # a task need not have it
     return Settings(
-        task=str(find_task(git.root(repo), task)),
+        task=str(path),
         tag=tag or datetime.now().strftime("%b%d").lower(),
         agents=agents if agents is not None else defaults.agents or ["tuner"],
-        profile=profile or defaults.profile,
+        profile=profile or usual,
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
         experiments=experiments if experiments is not None else defaults.experiments,
         hours=hours if hours is not None else defaults.hours,

@@ -127,9 +127,10 @@ def _parents(paths: list[Path]) -> list[str]:
 
 
 def visible(paths: Iterable[Path], roots: list[Path]) -> list[Path]:
-    """Those of `paths` that exist below one of `roots`: only they need a mask."""
+    """Those of `paths` that exist below one of `roots`, by every path that a sandbox sees them at: only they need a mask."""
     resolved = dict.fromkeys(path.resolve() for path in paths if path.exists())
-    return [path for path in resolved if any(path.is_relative_to(root) for root in roots)]
+    aliases = [(root, root.resolve()) for root in roots]
+    return list(dict.fromkeys(seen / p.relative_to(true) for p in resolved for seen, true in aliases if p.is_relative_to(true)))
 
 
 def _devices(box: Box) -> list[str]:
