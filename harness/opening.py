@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from harness.protocols import Cancel, Launch, Sandbox
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.spec import DEFAULT_REFEREE
-from harness.state import StateFolder, Status, replace
+from harness.state import MEASURE, StateFolder, Status, replace
 from harness.workspace import link_inputs
 
 
@@ -123,7 +124,7 @@ def measure_once(
         commit = snapshot(repo, task, what)
     except Unusable as refused:
         raise UserError(f"{refused}, so it cannot be measured: repair it, or name a commit") from None
-    return bench.run(commit, seed, state.run(settings.tag, "0"), cancel), task.metric
+    return bench.run(commit, seed, state.run(MEASURE, str(os.getpid())), cancel), task.metric
 
 
 def snapshot(repo: git.Repo, task: Task, what: str | None) -> str:

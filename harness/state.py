@@ -15,6 +15,8 @@ from pathlib import Path
 from harness import git, locks
 from harness.models import Value
 
+MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id of its process; no tag begins with a dot
+
 
 class Status(Value):
     """What a night is doing now. `left_s` and `loss` come from the referee and may be missing."""

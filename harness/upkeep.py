@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import git
+from harness import git, locks
 from harness.process import clean_env, run
 from harness.protocols import Launch
-from harness.state import StateFolder
+from harness.state import MEASURE, StateFolder
 
 LOOSE_OBJECTS = 6700  # where `git gc --auto` begins, too
 PACK_S = 600.0
@@ -42,29 +42,25 @@ def pack(repo: git.Repo, state: StateFolder) -> str:
 
     It runs in the user's git directory, which no agent can write to.
     """
-    tasks = ["--task=loose-objects", "--task=pack-refs"]
-    if len(list((git.common(repo) / "objects" / "pack").glob("*.pack"))) > 1:
-        tasks.append("--task=incremental-repack")  # which fails where there is nothing to repack
+    tasks = ("--task=loose-objects", "--task=pack-refs")
     argv = ("git", f"--git-dir={git.common(repo)}", "-c", "core.hooksPath=/dev/null", "maintenance", "run", "--quiet", *tasks)
     ended = run(Launch(argv, clean_env(), Path("/")), state.path / "logs" / "pack.log", PACK_S)
     return ended.tail.strip() if ended.code else ""
 
 
-def waste(state: StateFolder, days: float, alive: set[str]) -> list[Waste]:
-    """What can go: everything of runs, worktrees and homes of tags that nobody works on, and transcripts older than `days`.
-
-    `alive` are the tags with a night at work, whose folders are left alone.
-    """
-    found = []
+def waste(state: StateFolder, days: float) -> list[Waste]:
+    """What can go: everything of runs, worktrees and homes of tags that nobody works on, and transcripts older than `days`."""
+    found, alive = [], {tag for tag in locks.tags(state.repo) if locks.held(state.repo, tag)}
+    if any(Path(f"/proc/{path.name}").exists() for path in state.path.glob(f"runs/{MEASURE}/*")):
+        alive.add(MEASURE)
     for kind, what in KINDS.items():
         found += [Waste(path, what, _size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
     if not alive:
         found += [Waste(path, "trusted files, exported", _size(path)) for path in sorted(state.path.glob("trusted/*"))]
     oldest = time.time() - days * 86400
-    logs = [
-        log for log in sorted(state.path.glob("logs/*/*.log")) if log.parent.name not in alive and log.stat().st_mtime < oldest
-    ]
-    return found + [Waste(path, "transcript; its end is in the record", _size(path)) for path in logs]
+    logs = [log for log in sorted(state.path.glob("logs/*/*.log")) if log.stat().st_mtime < oldest]
+    what = "transcript; its end is in the record"
+    return found + [Waste(log, what, _size(log)) for log in logs if log.parent.name not in alive]
 
 
 def remove(found: list[Waste]) -> None:

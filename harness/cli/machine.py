@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__, config, git, locks, sandboxes, upkeep
+from harness import __version__, config, git, sandboxes, upkeep
 from harness.cli.options import JsonOption, emit
 from harness.models import AgentSpec, UserError
 from harness.opening import find_task, not_ready, version
@@ -87,8 +87,7 @@ def gc(
     """Free disk space: pack git's objects, remove what can be made again. Records, commits and branches always stay."""
     repo = git.open_repo(Path.cwd())
     state = StateFolder(repo)
-    alive = {tag for tag in locks.tags(repo) if locks.held(repo, tag)}
-    found = upkeep.waste(state, days, alive)
+    found = upkeep.waste(state, days)
     problem = ""
     if not dry_run:
         upkeep.remove(found)

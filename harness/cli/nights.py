@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,11 +27,11 @@ from harness.cli.options import (
 )
 from harness.cli.screen import Screen, interruptible
 from harness.measuring import repeat
-from harness.models import UserError
+from harness.models import Record, UserError
 from harness.night import Night
 from harness.opening import Settings, find_task, measure_once, open_night
 from harness.research import advance, research
-from harness.state import StateFolder
+from harness.state import MEASURE, StateFolder
 
 
 def run(
@@ -68,6 +67,7 @@ def baseline(
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
     repo = git.open_repo(Path.cwd())
@@ -75,13 +75,14 @@ def baseline(
         if night.ledger.records()[0].state != "closed":
             advance(night, night.ledger.records()[0])
         record = night.ledger.records()[0]
-        typer.echo(view.runs(repeat(night, record, seeds - len(record.values))))
+        report(repeat(night, record, seeds - len(record.values)), as_json)
 
 
 def replicate(
     experiment: ExperimentArgument,
     tag: TagOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many more runs, each with a fresh seed.")] = 1,
+    as_json: JsonOption = False,
 ) -> None:
     """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is."""
     repo = git.open_repo(Path.cwd())
@@ -91,7 +92,7 @@ def replicate(
         if record.state != "closed" or not record.experiment.commit:
             why = "is not finished" if record.state != "closed" else "has no change that could be run"
             raise UserError(f"experiment {record.id} {why}: `harness log --tag {settings.tag}` lists the ones that were measured")
-        typer.echo(view.runs(repeat(night, record, seeds)))
+        report(repeat(night, record, seeds), as_json)
 
 
 def measure(
@@ -107,7 +108,7 @@ def measure(
     The rest of the tree, the referee included, is that of the last commit. Nothing is recorded.
     """
     repo, screen = git.open_repo(Path.cwd()), Screen()
-    settings = asked(repo, task, f".measure-{os.getpid()}", profile, sandbox)
+    settings = asked(repo, task, MEASURE, profile, sandbox)
     with interruptible(screen) as interrupt:
         measured, metric = measure_once(repo, settings, what, seed, lambda: interrupt.soon)
     if measured is None:
@@ -118,6 +119,14 @@ def measure(
         typer.echo(view.measured(measured, metric))
     if measured.status != "ok":
         raise typer.Exit(1)
+
+
+def report(record: Record, as_json: bool) -> None:
+    """The runs of an experiment, as text or with everything else that its record holds."""
+    if as_json:
+        emit(record.model_dump(mode="json"))
+    else:
+        typer.echo(view.runs(record))
 
 
 def asked(
