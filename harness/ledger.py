@@ -6,6 +6,9 @@ it; its first parent is the state before. The candidate's commit is a parent too
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -36,7 +39,8 @@ class Ledger:
         if self._records is None:
             tips = {ref.rsplit("/", 1)[1]: tip for ref, tip in refs.below(self.repo, self.ref("")).items()}
             self._tips = {name: tips[name] for name in sorted(filter(str.isdigit, tips), key=int)}
-            self._records = {name: self._read(name, tip) for name, tip in self._tips.items()}
+            with _no_collection():
+                self._records = {name: self._read(name, tip) for name, tip in self._tips.items()}
         return list(self._records.values())
 
     def get(self, experiment: str) -> Record:
@@ -162,6 +166,17 @@ class Ledger:
         branches = {ref.removeprefix("refs/heads/") for ref in refs.below(self.repo, f"refs/heads/exp/{self.tag}/")}
         records = [record for record in self.records() if not record.revived]
         return [record for record in records if record.state != "closed" or record.experiment.branch in branches]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's cyclic collector: it takes half the time of reading ten thousand records, and finds nothing in them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def checked_out(tag: str) -> UserError:

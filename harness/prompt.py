@@ -15,8 +15,7 @@ from harness.models import Record, Task
 from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
-RECENT = 12
-DETAILED = 60
+RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
 FILES = 200
 LOG_CHARS = 6000
 NOTEBOOK_CHARS = 32_000
@@ -34,7 +33,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         incumbent=metric.shown(incumbent.value),
         incumbent_id=incumbent.id,
         baseline=metric.shown(baseline.value),
-        bar=metric.shown(bar) if bar else "nothing: any gain counts",
+        bar=f"by more than {metric.shown(bar)}" if bar else "at all",
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
@@ -65,9 +64,9 @@ def counts(records: list[Record]) -> str:
 
 
 def history(task: Task, records: list[Record]) -> str:
-    """history.tsv: a row for each experiment, the baseline first; open ones have the status `open`."""
+    """history.tsv: a row for the baseline and each of the last experiments; open ones have the status `open`."""
     rows = ["\t".join(COLUMNS)]
-    rows += ["\t".join(row(task, record)) for record in records]
+    rows += ["\t".join(row(task, record)) for record in records[:1] + records[1:][-LISTED:]]
     return "\n".join(rows) + "\n"
 
 

@@ -61,12 +61,16 @@ def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
 
 def delete(repo: Repo, ref: str) -> None:
     """Delete `ref`; harmless when it is gone."""
-    with suppress(KeyError):  # opened anew each time: libgit2 forgets a packed ref that it failed to delete
-        _patiently(lambda: Repo(repo.path).references[ref].delete())
+    with suppress(KeyError):
+        _patiently(lambda: repo.references[ref].delete(), lambda: Repo(repo.path).references[ref].delete())
 
 
-def _patiently(change: Callable[[], object]) -> None:
-    """Make a change of a ref, waiting for another process that holds its lock."""
+def _patiently(change: Callable[[], object], again: Callable[[], object] | None = None) -> None:
+    """Make a change of a ref, waiting for another process that holds its lock.
+
+    `again` is done instead from the second time on: libgit2 forgets a packed ref that it failed to delete, unless it is
+    opened anew.
+    """
     end = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
@@ -79,3 +83,4 @@ def _patiently(change: Callable[[], object]) -> None:
             if time.monotonic() > end:
                 raise UserError(f"another git process holds {lock[1]}: end it, or delete that file if none runs") from error
             time.sleep(0.02)
+            change = again or change

@@ -101,7 +101,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dic
     return night
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", pytest.param("none", marks=pytest.mark.heavy)])
 def test_killed_at_every_step_of_one_night(lab: Lab, sandbox: str, undisturbed: Callable[[str], dict[str, Any]]) -> None:
     """The night dies at its first step, the one that continues it at the next, and so on to the last."""
     prepare(lab, 0.4)

@@ -176,8 +176,8 @@ def test_the_user_deletes_the_worktree(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "git switch -qc other",
-        "git -c user.name=a -c user.email=a@b commit -q --amend -m rewritten",
+        pytest.param("git switch -qc other", marks=pytest.mark.heavy),
+        pytest.param("git -c user.name=a -c user.email=a@b commit -q --amend -m rewritten", marks=pytest.mark.heavy),
         "git switch -q --detach; git branch -qD main; git reflog expire --expire=now --all; git gc -q --prune=now",
         "rm -rf toy; git config core.hooksPath /nowhere",
     ],
