@@ -120,6 +120,7 @@ class Process:
             signal.pidfd_send_signal(self._init, signal.SIGKILL)
         elif self._exit is None:
             os.kill(self._child.pid, signal.SIGTERM)
+            os.kill(self._child.pid, signal.SIGCONT)  # somebody inside may have stopped it
             self.wait(TERM_WAIT_S)
         if (ended := self.wait(KILL_WAIT_S)) is None:
             os.killpg(self._child.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Confinement by bubblewrap: namespaces of its own, no network, everything read-only but what the box names.
+"""Confinement by bubblewrap: namespaces of its own, no network, few system calls, everything read-only but what the box names.
 
 As an ordinary user the sandbox is a user namespace. As root, where Python may lie below a directory of mode 700 that
 another uid could not even enter, root's bubblewrap makes the mounts and our init drops to an unprivileged uid inside,
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
+from harness.sandboxes import seccomp
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
@@ -51,6 +52,8 @@ class Bubblewrap:
             return "bubblewrap exists on Linux only: run the harness in a Linux virtual machine" + other
         if not shutil.which("bwrap"):
             return "bubblewrap is not installed: run `sudo apt-get install -y bubblewrap`" + other
+        if problem := seccomp.unsupported():
+            return problem + other
         nowhere = Path(os.devnull)
         version = run(Launch(("bwrap", "--version"), clean_env(), Path("/")), nowhere, 10).tail
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
@@ -59,6 +62,8 @@ class Bubblewrap:
             ended = run(launch, nowhere, 20)
         if ended.code == 0:
             return None
+        if "SECCOMP" in ended.tail:
+            return f"no system call filter can be loaded here ({ended.tail.strip()[:200]}): use another machine" + other
         mend = "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` or allow bwrap in AppArmor"
         return f"bubblewrap cannot make namespaces here ({ended.tail.strip()[-200:]}): {mend}" + other
 
@@ -70,12 +75,14 @@ class Bubblewrap:
             for path in (*box.writable, *([box.home] if box.home else [])):
                 _give(path, OUTER_UID)
         with ExitStack() as stack:
-            etc = {name: stack.enter_context(_in_memory(text)) for name, text in _etc(OUTER_UID if root else INNER_UID).items()}
+            texts = _etc(OUTER_UID if root else INNER_UID)
+            etc = {name: stack.enter_context(_in_memory(text.encode())) for name, text in texts.items()}
+            calls = stack.enter_context(_in_memory(seccomp.program()))
             command = [*_namespaces(root), *_system(etc), *_mounts(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
             init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else []), "--"]
-            argv = ["bwrap", *command, "--info-fd", "{info_fd}", "--", *init, *argv]
-            yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values()))
+            argv = ["bwrap", *command, "--seccomp", str(calls), "--info-fd", "{info_fd}", "--", *init, *argv]
+            yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls))
 
 
 def _namespaces(root: bool) -> list[str]:
@@ -158,11 +165,11 @@ def _etc(uid: int) -> dict[str, str]:
 
 
 @contextmanager
-def _in_memory(text: str) -> Iterator[int]:
+def _in_memory(data: bytes) -> Iterator[int]:
     """A file without a place on disk, to be inherited: a harness that is killed leaves none behind."""
     handle = os.memfd_create("harness")
     try:
-        os.write(handle, text.encode())
+        os.write(handle, data)
         os.lseek(handle, 0, os.SEEK_SET)
         yield handle
     finally:

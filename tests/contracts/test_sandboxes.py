@@ -58,6 +58,30 @@ def test_what_a_command_leaves_behind_dies_with_it(name: str, folder: Path) -> N
     assert not sleeping(marker)
 
 
+RUNNER = "import os, time\nwhile True: os.fork() and os._exit(0)"
+STUBBORN = {
+    "a daemon forked twice": "(setsid sh -c '(sleep 60; : {marker}) & sleep 60; : {marker}' >/dev/null 2>&1 &) & exit 0",
+    "a daemon that holds the output open": "setsid sh -c 'sleep 60; : {marker}' & exit 0",
+    "a runner that forks and exits": f"python3 -c '{RUNNER}; time.sleep(.001)' {{marker}}",
+    "the same in sessions of its own": f"python3 -c '{RUNNER}; os.setsid()' {{marker}} & wait",
+    "one that ignores SIGTERM": "trap '' TERM HUP INT; while :; do sleep 60; : {marker}; done",
+    "one that stops itself": "kill -STOP $$; : {marker}",
+    "a whole group that is stopped": "sh -c 'sleep 60; : {marker}' & kill -STOP $! 0; wait",
+    "one that stops what guards it": "kill -STOP $PPID 0; : {marker}",
+    "one that is stuck in a full pipe": "yes {marker} | (trap '' TERM PIPE; sleep 60; : {marker})",
+    "daemons that are stopped": "sh -c 'kill -STOP $$; : {marker}' & setsid sh -c 'kill -STOP $$; : {marker}' & wait",
+}
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+def test_no_way_of_dying_hard_keeps_a_tree_alive_or_the_harness_waiting(how: str, name: str, folder: Path) -> None:
+    marker = f"m{time.time_ns()}"
+    started = time.monotonic()
+    confined(name, folder, STUBBORN[how].replace("{marker}", marker), deadline_s=1.0)
+    assert time.monotonic() - started < 15
+    assert subprocess.run(["pgrep", "-f", marker], capture_output=True, check=False).returncode == 1
+
+
 def test_a_flood_of_output_is_bounded_and_its_end_is_kept(name: str, folder: Path) -> None:
     ended = confined(name, folder, "head -c 20000000 /dev/zero | tr '\\0' x; echo; echo the end")
     assert ended.tail.endswith("the end\n")

@@ -1,0 +1,295 @@
+"""Carries out attacks.py: nothing is seen outside of the sandbox, the same without it is, and honest work goes on."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+from attacks import ATTACKS, CALLS, HOST, NONE, WORKS, Attack, Works, argv
+
+from harness.sandboxes.seccomp import MACHINES, NUMBERS
+
+ROOT = os.getuid() == 0
+SHARED = ("/tmp", "/var/tmp", "/dev/shm")
+NOBODY = 65534
+REPOSITORY = Path(__file__).parents[2]
+AS_NOBODY = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+
+
+@pytest.fixture(scope="session")
+def system_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An interpreter for an ordinary user: root's own Python and pytest's folders may lie where nobody else may look."""
+    with tempfile.TemporaryDirectory(prefix="attacker-") as folder:
+        Path(folder).chmod(0o755)
+        subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", folder], check=False)
+        for place in Path(folder).glob("lib/python3*/site-packages"):
+            (place / "harness.pth").write_text(f"{REPOSITORY}\n{sysconfig.get_paths()['purelib']}\n")
+        yield Path(folder) / "bin/python"
+
+
+@pytest.fixture(params=["root", "ordinary"])
+def program(request: pytest.FixtureRequest) -> list[str]:
+    """The Python of a user, as a command line."""
+    if (request.param == "root") == ROOT:
+        return [sys.executable]
+    if not ROOT:
+        pytest.skip("these tests are not run as root")
+    made = [*AS_NOBODY, str(request.getfixturevalue("system_python"))]
+    done = subprocess.run([*made, "-c", "import harness.cli, pytest"], capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        pytest.skip(f"an ordinary user cannot run the harness here: {done.stderr[-200:]}")
+    return made
+
+
+@dataclass
+class Outside:
+    """A throw-away folder of a user's, and everything at which the outside notices an attack."""
+
+    program: list[str]
+    folder: Path
+    secret: str = field(default_factory=lambda: token_hex(8))
+    say: str = field(default_factory=lambda: token_hex(8))
+    mark: str = field(default_factory=lambda: token_hex(8))
+    key: str = field(default_factory=lambda: f"0{token_hex(4)[1:]}")
+
+    def __post_init__(self) -> None:
+        (self.folder / "data").mkdir()
+        (self.folder / "home").mkdir()
+        if ROOT:
+            shutil.copy("/usr/bin/id", self.folder / "data/id")
+            (self.folder / "data/id").chmod(0o4755)
+        if prefix := self.program[:-1]:
+            for path in (self.folder, self.folder / "data", self.folder / "home"):
+                os.chown(path, NOBODY, NOBODY)
+        self.victim = subprocess.Popen(
+            [*prefix, "sh", "-c", f"while :; do sleep 60; done; : {self.secret}"], start_new_session=True
+        )
+        self.port, self.udp = (
+            listening(socket.AF_INET, ("127.0.0.1", 0)),
+            listening(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM),
+        )
+        number = self.port.getsockname()[1]
+        self.sockets = [self.port, self.udp, listening(socket.AF_UNIX, f"\0{self.key}")]
+        self.sockets += [listening(socket.AF_UNIX, str(self.folder / "home/socket"))]
+        (self.folder / "home/socket").chmod(0o777)
+        with suppress(OSError):  # no IPv6 here
+            self.sockets += [listening(socket.AF_INET6, ("::1", number))]
+
+    def close(self) -> None:
+        """End what an attack left, here and in the places that everybody shares."""
+        os.killpg(self.victim.pid, signal.SIGKILL)
+        self.victim.wait()
+        for each in self.sockets:
+            each.close()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        for place in SHARED:
+            (Path(place) / self.mark).unlink(missing_ok=True)
+        if self.memory():
+            subprocess.run(["ipcrm", "-M", f"0x{self.key}"], check=True)
+
+    def run(self, words: list[str], where: str, sandbox: str) -> dict[str, object]:
+        """The product with that attack in it, in a process of the user's; what it says."""
+        values = {"say": self.say, "mark": self.mark, "key": self.key, "abstract": self.key, "victim": self.victim.pid}
+        values |= {"port": self.port.getsockname()[1], "udp": self.udp.getsockname()[1], "socket": self.folder / "home/socket"}
+        for name, value in values.items():
+            words = [word.replace("{" + name + "}", str(value)) for word in words]
+        plan = {"folder": str(self.folder), "where": where, "sandbox": sandbox, "argv": words, "secret": self.secret}
+        command = [*self.program, str(Path(__file__).with_name("scene.py"))]
+        env = {"PATH": os.environ["PATH"], "API_KEY": self.secret, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, input=json.dumps(plan), env=env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        assert "begun" in str(answer["output"])
+        return answer
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the harness runs as root."""
+        return ROOT and len(self.program) == 1
+
+    def notices(self, answer: dict[str, object]) -> set[str]:
+        """Every sign that an attack worked."""
+        signs = {
+            "output": any(word in str(answer["output"]) for word in (self.secret, self.say)),
+            "file": bool(answer["changed"]),
+        }
+        signs["network"] = any(self.mark.encode() in heard(each) for each in self.sockets)
+        state = Path(f"/proc/{self.victim.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        signs["victim"] = state not in "SRD"
+        signs["process"] = bool(self.processes())
+        signs["leftovers"] = self.memory() or any(os.path.lexists(f"{place}/{self.mark}") for place in SHARED)
+        return {name for name, sign in signs.items() if sign}
+
+    def processes(self) -> list[int]:
+        """Those that carry the mark and live."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if self.mark.encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
+
+    def memory(self) -> bool:
+        """Whether there is System V memory by the key."""
+        size = ctypes.c_size_t(0)
+        return bool(ctypes.CDLL(None).shmget(ctypes.c_int(int(self.key, 16)), size, 0) != -1)
+
+
+def listening(family: int, address: object, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    made = socket.socket(family, kind)
+    made.bind(address)
+    if kind == socket.SOCK_STREAM:
+        made.listen()
+    made.setblocking(False)
+    return made
+
+
+def heard(listener: socket.socket) -> bytes:
+    with suppress(BlockingIOError):
+        if listener.type == socket.SOCK_DGRAM:
+            return listener.recv(100)
+        with listener.accept()[0] as caller:
+            caller.settimeout(2)
+            return caller.recv(100)
+    return b""
+
+
+@pytest.fixture
+def outside(program: list[str]) -> Iterator[Outside]:
+    """In a folder that an ordinary user may pass, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="attack-") as folder:
+        Path(folder).chmod(0o755)
+        made = Outside(program, Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+TRIED = [
+    pytest.param(attack, where, id=f"{where} {attack.name}", marks=[] if attack.quick and first else [pytest.mark.heavy])
+    for attack in ATTACKS
+    for where, first in zip(attack.where.split(), (True, False), strict=False)
+]
+CONTROLLED = [pytest.param(attack, attack.where.split()[0], id=attack.name) for attack in ATTACKS if attack.control]
+
+
+@pytest.mark.parametrize(("attack", "where"), TRIED)
+def test_an_attack_is_not_noticed_outside(attack: Attack, where: str, outside: Outside) -> None:
+    answer = outside.run(argv(attack.script), where, "bubblewrap")
+    assert outside.notices(answer) == set(), answer
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("attack", "where"), CONTROLLED)
+def test_without_a_sandbox_it_is(attack: Attack, where: str, outside: Outside) -> None:
+    if attack.only_root and not outside.is_root:
+        pytest.skip("outside, only root could do it")
+    if attack.why and not (outside.folder / "data/id").exists():
+        pytest.skip(attack.why)
+    answer = outside.run(argv(attack.script), where, {NONE: "none", HOST: "host"}[attack.control])
+    end = time.monotonic() + 5
+    while attack.seen not in (noticed := outside.notices(answer)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert attack.seen in noticed, answer
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("works", "where"), [pytest.param(each, where, id=f"{where} {each.name}") for each in WORKS for where in each.where.split()]
+)
+def test_honest_work_goes_on(works: Works, where: str, outside: Outside) -> None:
+    for need in works.needs:
+        found = subprocess.run([*outside.program, "-m", "pip", "--version"], capture_output=True) if need == "pip" else None
+        if need == "torch" and len(outside.program) > 1:
+            pytest.skip("the system's Python has no torch")
+        if (found and found.returncode) or (
+            need in ("node", "cc", "c++") and not shutil.which(need, path="/usr/bin:/usr/local/bin")
+        ):
+            pytest.skip(f"there is no {need}")
+        if need == "torch":
+            pytest.importorskip("torch")
+    answer = outside.run(argv(works.script), where, "bubblewrap")
+    assert outside.say in str(answer["output"]), answer
+    assert outside.notices(answer) == {"output"}
+
+
+CALL = """import ctypes, errno, json, os
+libc, said = ctypes.CDLL(None, use_errno=True), []
+libc.syscall.restype = ctypes.c_long
+for number, arguments in CALLS:
+    done = libc.syscall(*[ctypes.c_long(value) for value in [number, *arguments]])
+    if number == CLONE and done == 0:
+        os._exit(0)
+    said.append("fine" if done != -1 else errno.errorcode[ctypes.get_errno()])
+print("said", json.dumps(said))
+"""
+LACKING = {"open_tree_attr", "AF_TIPC", "AF_BLUETOOTH", "AF_ALG", "AF_XDP"}  # what a kernel may have been built without
+NAMES = {17: "AF_PACKET", 30: "AF_TIPC", 31: "AF_BLUETOOTH", 38: "AF_ALG", 44: "AF_XDP"}
+
+
+def calling(outside: Outside, sandbox: str) -> list[str]:
+    """What every call of the table says."""
+    column = list(MACHINES).index(platform.machine())
+    calls = [(NUMBERS[name][column], arguments) for name, arguments, _ in CALLS]
+    script = CALL.replace("CALLS", repr(calls)).replace("CLONE", str(NUMBERS["clone"][column]))
+    answer = outside.run(argv(script), "agent", sandbox)
+    said: list[str] = json.loads(str(answer["output"]).partition("said ")[2].splitlines()[0])
+    return said
+
+
+def test_every_denied_system_call_says_why(outside: Outside) -> None:
+    """In one run, because they are so many."""
+    told = dict(zip(map(str, CALLS), calling(outside, "bubblewrap"), strict=True))
+    assert told == {str(call): call[2] for call in CALLS}
+    assert {call[0] for call in CALLS} == set(NUMBERS)
+
+
+def test_without_a_sandbox_system_calls_say_something_else(outside: Outside) -> None:
+    if not outside.is_root or "Seccomp:\t0" not in Path("/proc/self/status").read_text():
+        pytest.skip("the kernel itself denies most of them to others than root, and a container's own filter some")
+    same = [call for call, said in zip(CALLS, calling(outside, "host"), strict=True) if said == call[2]]
+    assert {NAMES.get(arguments[0], name) if name.startswith("socket") else name for name, arguments, _ in same} <= LACKING
+
+
+OLD_ABI = """import ctypes, mmap, os
+code = mmap.mmap(-1, 4096, prot=7)
+code.write(bytes.fromhex("53b814000000cd805bc3"))
+print("returned", ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))())
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 has a second architecture")
+def test_a_32_bit_system_call_is_death(outside: Outside) -> None:
+    """Its numbers mean other calls, which the filter does not know."""
+    answer = str(outside.run(argv(f"python3 -c '{OLD_ABI}'; echo code $?"), "agent", "bubblewrap")["output"])
+    assert "returned" not in answer
+    assert f"code {128 + signal.SIGSYS}" in answer
+
+
+LISTING = "import os; print('open', sorted(os.listdir('/proc/self/fd'), key=int)); print(os.listdir('/proc/1/fd'))"
+
+
+@pytest.mark.parametrize("where", ["agent", "train"])
+def test_nothing_of_the_harness_stays_open_inside(outside: Outside, where: str) -> None:
+    """Standard input, output, errors, and what lists them; those of the first process are nobody's to see."""
+    answer = str(outside.run(argv(LISTING), where, "bubblewrap")["output"])
+    assert "open ['0', '1', '2', '3']" in answer
+    assert "PermissionError" in answer
