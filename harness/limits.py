@@ -23,7 +23,7 @@ Role = Literal["agent", "train", "evaluate"]
 MIB = 1 << 20
 TICK_S = 0.25
 WATCHDOG, CGROUP, SYSTEMD = "rlimits and watchdog", "cgroup", "systemd"
-SPARE = 256  # beyond what is allowed, so that the watchdog sees who goes over before the kernel refuses
+SPARE = 16  # at least; beyond what is allowed, so that the watchdog sees who goes over before the kernel refuses
 OURS = 2  # bubblewrap itself and the init inside
 # An agent writes text and runs small checks; training fills memory and disk by design. The rest of the memory is what the
 # machine and the harness need to go on; a GPU's own memory is not counted, so one share serves every machine.
@@ -45,7 +45,8 @@ def settle(wanted: Limits, role: Role) -> Limits:
 
 def rlimits(limits: Limits) -> list[str]:
     """What the kernel limits for each process or user, as options of the init; -1 is no limit."""
-    wanted = {"NPROC": limits.processes and limits.processes + SPARE, "NOFILE": limits.open_files}
+    most = limits.processes
+    wanted = {"NPROC": most and most + max(SPARE, most // 8), "NOFILE": limits.open_files}
     wanted["FSIZE"] = limits.file_mb and limits.file_mb * MIB + 1  # one byte, by which the watchdog knows who went over
     return [part for name, value in wanted.items() for part in ("--limit", f"{name}={value or -1}")]
 
@@ -85,7 +86,8 @@ class Watchdog:
     def crowded(self, processes: list[str]) -> str:
         """Too many processes; threads count."""
         most = self.limits.processes
-        return f"started more than {most} processes" if most and threads(processes) > most else ""
+        over = most and (len(processes) > most or threads(processes) > most)
+        return f"started more than {most} processes" if over else ""
 
     def full(self, processes: list[str], held: int) -> str:
         """Too much memory; `held` bytes are in temporary files and memfds."""

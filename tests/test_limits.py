@@ -29,23 +29,26 @@ class Attack:
 
     program: str
     exceeded: str
+    limits: Limits = TIGHT
 
 
 HOLD = "import time; time.sleep(30)"
 ATTACKS = {
     "one process fills memory": Attack(
-        f"b = []\nfor _ in range(30): b.append(bytearray(10 << 20))\n{HOLD}", "exceeded the memory limit of 150 MB"
+        f"b = []\nfor _ in range(32): b.append(bytearray(10 << 20))\n{HOLD}", "exceeded the memory limit of 150 MB"
     ),
     "many processes fill memory": Attack(
         f"import os\nfor _ in range(6):\n  if not os.fork():\n    b = bytearray(50 << 20)\n    {HOLD}\n{HOLD}",
         "exceeded the memory limit of 150 MB",
     ),
     "memory without a name": Attack(
-        f"import os\nfor _ in range(30): os.write(os.memfd_create('x'), bytes(10 << 20))\n{HOLD}",
+        f"import os\nfor _ in range(32): os.write(os.memfd_create('x'), bytes(10 << 20))\n{HOLD}",
         "exceeded the memory limit of 150 MB",
     ),
     "temporary files fill memory": Attack(
-        f"for n in range(30): open(f'/dev/shm/{{n}}', 'wb').write(bytes(10 << 20))\n{HOLD}", "exceeded the memory limit of 150 MB"
+        f"for n in range(32): open(f'/dev/shm/{{n}}', 'wb').write(bytes(10 << 20))\n{HOLD}",
+        "exceeded the memory limit of 150 MB",
+        TIGHT.model_copy(update={"disk_mb": 0}),
     ),
     "a fork bomb": Attack("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", "started more than 40 processes"),
     "a bomb of threads": Attack(
@@ -102,7 +105,7 @@ def left_behind(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("attack", [each if each in QUICK else pytest.param(each, marks=pytest.mark.heavy) for each in ATTACKS])
 def test_what_goes_too_far_is_ended_and_named(attack: str, how: str, folder: Path) -> None:
-    ended = confined(folder, ATTACKS[attack].program, TIGHT, how)
+    ended = confined(folder, ATTACKS[attack].program, ATTACKS[attack].limits, how)
     assert (ended.exceeded, ended.limits, ended.timed_out) == (ATTACKS[attack].exceeded, how, False), ended
     assert ended.seconds < 10
     assert left_behind(folder) == []
@@ -114,7 +117,7 @@ ENDLESS = ("a fork bomb", "many small files", "many small temporary files", "nes
 @pytest.mark.heavy
 @pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in ENDLESS])
 def test_the_same_below_the_limits_is_nobodys_business(attack: str, how: str, folder: Path) -> None:
-    ended = confined(folder, ATTACKS[attack].program.replace("sleep(30)", "sleep(0.6)"), LOOSE, how)
+    ended = confined(folder, ATTACKS[attack].program.replace("30)", "0.6)").replace("30,)", "0.6,)"), LOOSE, how)
     assert (ended.exceeded, ended.code) == ("", 0), ended
 
 
