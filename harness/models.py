@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.spec import AgentSpec as AgentSpec
 from harness.spec import Budget as Budget
+from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
 from harness.spec import PromptSpec as PromptSpec
 from harness.spec import Stop as Stop
@@ -83,7 +84,8 @@ class Request(Value):
 class Measurement(Value):
     """The metric with its evidence. `void`: the infrastructure failed, not the idea.
 
-    `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers.
+    `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
+    `limits` names who held the run to its limits.
     """
 
     status: Literal["ok", "crash", "invalid", "void"]
@@ -92,6 +94,7 @@ class Measurement(Value):
     seed: int = 0
     profile: str = ""
     sandbox: str = ""
+    limits: str = ""
     seconds: dict[str, float] = {}
     cpu_s: float = 0.0
     peak_memory_mb: float = 0.0

@@ -15,10 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from harness import limits
+from harness.models import UserError
 from harness.protocols import Cancel, Exit, Launch
 
 PACKAGE = Path(__file__).resolve().parent
@@ -54,21 +57,36 @@ class Process:
     The thread that creates it has to outlive it: the parent-death signal belongs to the thread, not to the process.
     """
 
-    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"", log_bytes: int = LOG_BYTES) -> None:
-        """Start `launch`, feed it `stdin` and close it; stdout and stderr go to `log`, at most `log_bytes` of them."""
-        self.started = time.monotonic()
+    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"") -> None:
+        """Start `launch`, feed it `stdin` and close it; the first megabytes of stdout and stderr go to `log`."""
         self._exit: Exit | None = None
         self._tail = b""
+        self._exceeded = ""
+        self._ended = threading.Event()
+        self._undo = ExitStack()
+        self._guard: limits.Watchdog | None = None
+        if launch.limits:
+            self._guard = self._undo.enter_context(limits.guard(launch.limits, launch.places, launch.enforce))
+        try:
+            self._start(launch, log, stdin)
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _start(self, launch: Launch, log: Path, stdin: bytes) -> None:
+        self.started = time.monotonic()
         info_read, info_write = os.pipe()
         argv = [part.replace("{info_fd}", str(info_write)) for part in launch.argv]
         namespaced = argv != list(launch.argv)
+        if self._guard:
+            argv = [*self._guard.prefix, *argv]
         if setpriv := shutil.which("setpriv"):
             argv = [setpriv, "--pdeathsig", "TERM" if not namespaced else "KILL", "--", *argv]
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._child = subprocess.Popen(
                 argv,
-                env=launch.env,
+                env={**launch.env, **(self._guard.env if self._guard else {})},
                 cwd=launch.cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -81,14 +99,21 @@ class Process:
             raise
         finally:
             os.close(info_write)
+        kept = launch.limits.output_mb if launch.limits else None
         self._threads = [
-            threading.Thread(target=self._read, args=(log, log_bytes), daemon=True),
+            threading.Thread(target=self._read, args=(log, LOG_BYTES if kept is None else kept << 20), daemon=True),
             threading.Thread(target=self._write, args=(stdin,), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
-        self._init = _init_of(info_read) if namespaced else None
+        init = _init_of(info_read) if namespaced else None
         os.close(info_read)
+        self._handle: int | None = init[1] if init else os.pidfd_open(self.pid)
+        self._signal = signal.SIGKILL if init else signal.SIGTERM
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        if self._guard:
+            self._guard.begin(init[0] if init else self.pid, init is not None)
+            self._watcher.start()
 
     def __enter__(self) -> Process:
         return self
@@ -116,22 +141,49 @@ class Process:
 
     def kill(self) -> Exit:
         """End the whole tree and return only when it is dead. Harmless on a tree that has ended."""
-        if self._exit is None and self._init is not None:
-            signal.pidfd_send_signal(self._init, signal.SIGKILL)
-        elif self._exit is None:
-            os.kill(self._child.pid, signal.SIGTERM)
-            os.kill(self._child.pid, signal.SIGCONT)  # somebody inside may have stopped it
-            self.wait(TERM_WAIT_S)
-        if (ended := self.wait(KILL_WAIT_S)) is None:
-            os.killpg(self._child.pid, signal.SIGKILL)
-            ended = self.wait(KILL_WAIT_S)
-        if self._init is not None:
-            select.select([self._init], [], [], KILL_WAIT_S)
-            os.close(self._init)
-            self._init = None
+        if self._exit is None:
+            self._strike()
+        ended = self.wait(KILL_WAIT_S if self._signal == signal.SIGKILL else TERM_WAIT_S)
         if ended is None:
-            raise RuntimeError(f"process {self._child.pid} survived SIGKILL for {KILL_WAIT_S:.0f} s")
+            os.killpg(self.pid, signal.SIGKILL)
+            ended = self.wait(KILL_WAIT_S)
+        self._stop_watching()
+        if self._handle is not None:
+            select.select([self._handle], [], [], KILL_WAIT_S)
+            os.close(self._handle)
+            self._handle = None
+        self._undo.close()
+        if ended is None:
+            raise UserError(
+                f"process {self.pid} cannot be killed: see `ps -o stat,wchan -p {self.pid}`, then restart the machine"
+            )
         return ended
+
+    def _strike(self) -> None:
+        """Ask the tree to end, in the firmest way that reaches all of it."""
+        assert self._handle is not None
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, self._signal)
+            if self._signal != signal.SIGKILL:
+                signal.pidfd_send_signal(self._handle, signal.SIGCONT)  # somebody inside may have stopped it
+        if self._guard:
+            self._guard.kill()
+
+    def _watch(self) -> None:
+        """Ask four times a second whether a limit is exceeded; a look that took long is followed by a longer pause."""
+        assert self._guard is not None
+        pause = limits.TICK_S
+        while not self._ended.wait(pause):
+            began = time.monotonic()
+            self._exceeded = self._exceeded or self._guard.exceeded()
+            if self._exceeded:
+                self._strike()
+            pause = max(limits.TICK_S, 10 * (time.monotonic() - began))
+
+    def _stop_watching(self) -> None:
+        self._ended.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
 
     def tail(self) -> str:
         """The last bytes of the output so far."""
@@ -139,11 +191,16 @@ class Process:
 
     def _finish(self, code: int, cpu_s: float, memory_mb: float) -> None:
         self._child.returncode = code
-        if self._init is not None:
-            select.select([self._init], [], [], KILL_WAIT_S)
+        seconds = time.monotonic() - self.started
+        if self._handle is not None:
+            select.select([self._handle], [], [], KILL_WAIT_S)
+        self._stop_watching()
         for thread in self._threads:
             thread.join(2.0)
-        self._exit = Exit(code, time.monotonic() - self.started, cpu_s, memory_mb, self.tail())
+        exceeded, name = self._exceeded, self._guard.name if self._guard else ""
+        if self._guard and not exceeded:
+            exceeded = self._guard.exceeded(code)
+        self._exit = Exit(code, seconds, cpu_s, memory_mb, self.tail(), exceeded=exceeded, limits=name)
 
     def _read(self, log: Path, limit: int) -> None:
         assert self._child.stdout is not None
@@ -169,19 +226,17 @@ def run(launch: Launch, log: Path, deadline_s: float, cancel: Cancel = lambda: F
         while (ended := process.wait(0.25)) is None:
             timed_out = time.monotonic() - process.started > deadline_s
             if timed_out or cancel():
-                killed = process.kill()
-                return Exit(
-                    killed.code, killed.seconds, killed.cpu_s, killed.peak_memory_mb, killed.tail, timed_out, not timed_out
-                )
+                return replace(process.kill(), timed_out=timed_out, cancelled=not timed_out)
         return ended
 
 
-def _init_of(info_read: int) -> int | None:
-    """A pidfd of the namespace's init from bubblewrap's report, or None if it ended before it made one."""
+def _init_of(info_read: int) -> tuple[int, int] | None:
+    """The pid of the namespace's init from bubblewrap's report and a pidfd of it, or None if it ended before it made one."""
     text = b""
     while chunk := os.read(info_read, 4096):
         text += chunk
     try:
-        return os.pidfd_open(int(json.loads(text)["child-pid"]))
+        pid = int(json.loads(text)["child-pid"])
+        return pid, os.pidfd_open(pid)
     except (ValueError, KeyError, ProcessLookupError):
         return None

@@ -32,15 +32,23 @@ def describe(ended: Exit, found: Harvest | None, refused: str, version: str, ok:
         agent_version=version,
         seconds=round(ended.seconds, 3),
         exit_code=ended.code,
-        outcome="refused_file" if refused else "timeout" if ended.timed_out else "failed" if ended.code not in ok else "changed",
-        reason=refused,
+        outcome="refused_file"
+        if refused
+        else "timeout"
+        if ended.timed_out
+        else "failed"
+        if ended.exceeded or ended.code not in ok
+        else "changed",
+        reason=refused or ended.exceeded,
         dropped=[printable(name) for name in (found.dropped if found else [])],
         notebook=printable(found.notebook if found else ""),
     )
 
 
 def nothing_changed(ended: Exit, ok: list[int]) -> Verdict:
-    """Void when the agent failed or ran out of time: then no idea was tried. Otherwise it chose to change nothing."""
+    """Void when the agent failed or ran out of time or room: then no idea was tried. Otherwise it chose to change nothing."""
+    if ended.exceeded:
+        return Verdict(status="void", reason=f"the agent {ended.exceeded}")
     if ended.timed_out:
         return Verdict(status="void", reason=f"the agent changed nothing within {ended.seconds:.0f} s")
     if ended.code not in ok:

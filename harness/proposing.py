@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness import git, judge, mirror, prompt
+from dataclasses import replace
+
+from harness import git, judge, limits, mirror, prompt
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Record, Verdict
@@ -30,6 +32,7 @@ def propose(night: Night, record: Record) -> Record:
         home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(files), "")}
         readable = (night.state.mirror, *night.readable)
         box = agent_box(folder, patterns, home, readable, night.hidden, env, night.task.python)
+        box = replace(box, limits=limits.settle(night.task.limits, "agent"))
         before = snapshot(folder, patterns)
         reached(Step.WORKTREE_MADE)
         cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
@@ -58,7 +61,8 @@ def accept(
     record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed})})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}
     if refused:
-        return night.close(record, Verdict(status="invalid", reason=refused), texts)
+        why = f"the agent {ended.exceeded}, and {refused}" if ended.exceeded else refused
+        return night.close(record, Verdict(status="invalid", reason=why), texts)
     if not changed:
         return night.close(record, nothing_changed(ended, agent.spec.ok_exit_codes), texts)
     tree = git.tree_with(night.repo, record.experiment.base, changed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.models import AgentSpec, Measurement, Request
+from harness.models import AgentSpec, Limits, Measurement, Request
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Box:
 
     `hidden` wins over everything: a hidden file reads as empty. The order is: readable, writable, frozen (read-only
     files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
+    `limits` are settled ones (limits.settle), for everything in it together.
     """
 
     cwd: Path
@@ -28,21 +29,36 @@ class Box:
     home: Path | None = None
     gpu: bool = False
     fds: tuple[int, ...] = ()
+    limits: Limits | None = None
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The folders and files outside that can be written to."""
+        return (*self.writable, *([self.home] if self.home else []))
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A command ready to be spawned: nothing in it needs interpretation. `{info_fd}` in argv asks for bubblewrap's pid report."""
+    """A command ready to be spawned: nothing in it needs interpretation. `{info_fd}` in argv asks for bubblewrap's pid report.
+
+    With `limits` the tree is held to them, in `places` too, by the best means of this machine or those that `enforce` names.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: Path
     fds: tuple[int, ...] = ()
+    limits: Limits | None = None
+    places: tuple[Path, ...] = ()
+    enforce: str = ""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process tree ended. `code` is negative for a signal; `tail` the last bytes of its output as text."""
+    """How a process tree ended. `code` is negative for a signal; `tail` the last bytes of its output as text.
+
+    `exceeded` says what it did too much of, as in "wrote more than 100 MB"; `limits` who held it to that.
+    """
 
     code: int
     seconds: float
@@ -51,6 +67,8 @@ class Exit:
     tail: str
     timed_out: bool = False
     cancelled: bool = False
+    exceeded: str = ""
+    limits: str = ""
 
 
 Cancel = Callable[[], bool]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import sandboxes
+from harness import limits, sandboxes
 from harness.harvest import Unusable, read_file
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
@@ -63,6 +63,7 @@ def measure(request: Request) -> Measurement:
         seed=request.seed,
         profile=request.task.profile,
         sandbox=request.sandbox,
+        limits=ended.limits,
         seconds={"run": ended.seconds},
         cpu_s=ended.cpu_s,
         peak_memory_mb=ended.peak_memory_mb,
@@ -86,7 +87,8 @@ def _box(request: Request) -> Box:
     if request.task.python:
         del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
     readable = (request.tree, *request.readable)
-    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=tuple(request.hidden), env=env)
+    bounds = limits.settle(request.task.limits, "train")
+    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=tuple(request.hidden), env=env, limits=bounds)
 
 
 def _version(request: Request) -> str:
@@ -99,6 +101,8 @@ def _version(request: Request) -> str:
 
 def _failure(ended: Exit) -> dict[str, object] | None:
     """What the end of the command says about the candidate, if it says anything bad."""
+    if ended.exceeded:
+        return {"status": "crash", "reason": ended.exceeded}
     if ended.timed_out:
         return {"status": "invalid", "reason": f"still running after {ended.seconds:.0f} s"}
     if ended.code:

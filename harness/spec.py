@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 NonEmpty = Annotated[list[str], Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
 DEFAULT_REFEREE = ["python", "-m", "harness.referee"]
 
 
@@ -81,6 +82,25 @@ class Budget(Written):
     """A run that needs more than this many times the baseline's CPU seconds is invalid."""
 
 
+class Limits(Written):
+    """What everything in one sandbox together may use: an agent, a run, an evaluation. 0 removes a limit."""
+
+    memory_mb: Natural | None = None
+    """MiB of memory, temporary files included; by default half of the machine's for agents, four fifths for runs."""
+    processes: Natural | None = None
+    """Processes at a time, each thread counted; 4096 by default."""
+    file_mb: Natural | None = None
+    """MiB of a single file; 2048 by default for agents, 8192 for runs."""
+    disk_mb: Natural | None = None
+    """MiB written, temporary files included; 4096 by default for agents, 16384 for runs."""
+    inodes: Natural | None = None
+    """Files and folders made, temporary ones included; 200000 by default."""
+    open_files: Natural | None = None
+    """Files that one process may have open; 4096 by default."""
+    output_mb: Annotated[int, Field(gt=0)] | None = None
+    """MiB of output that are kept in a log; more is read and dropped; 4 by default."""
+
+
 class Stop(Written):
     """When a night ends by itself."""
 
@@ -117,6 +137,8 @@ class Task(Written):
     """A trusted program that prints the paths that no sandbox may show, one a line."""
     budget: Budget = Budget()
     """What one experiment may cost."""
+    limits: Limits = Limits()
+    """What everything in one sandbox together may use."""
     stop: Stop = Stop()
     """When a night ends by itself."""
     profile: str = "default"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from harness import limits
 from harness.models import Request
 from harness.process import inner_env
 from harness.protocols import Box
@@ -155,7 +156,7 @@ def device(profile: str) -> str:
     return "cuda" if profile == "gpu" else "cpu"
 
 
-def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
+def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: int) -> Box:
     """The sandbox of a worker: the candidate's tree to read, nothing to write, no network."""
     env = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     if device(request.task.profile) == "cpu":
@@ -174,4 +175,5 @@ def box(request: Request, readable: tuple[Any, ...], *fds: int) -> Box:
         env=inner_env(**env),
         gpu=device(request.task.profile) == "cuda",
         fds=fds,
+        limits=limits.settle(request.task.limits, role),
     )

@@ -55,7 +55,8 @@ class Evaluation:
                 raise Fault("invalid", f"evaluation took more than {self.limit_s:g} s")
             ended = process.wait(0.02 if self.channel.closed else 0.0)
             if ended and (reply := self.channel.receive(0.0)) is None:
-                raise Fault("crash", "the evaluation process ended early")
+                why = f"the evaluation {ended.exceeded}" if ended.exceeded else "the evaluation process ended early"
+                raise Fault("crash", why)
             if reply:
                 break
         if reply.fd is not None:
@@ -88,7 +89,7 @@ def evaluate(request: Request, data: Data, state: Path, report: Report) -> Score
         channel.send({**hello, "tokens_bytes": tokens.size, "logits_bytes": logits.size})
         fds = (channel.theirs.fileno(), tokens.fd, logits.fd)
         argv = [sys.executable, *WORKER, "evaluate", *map(str, fds), str(state)]
-        inside = box(request, (state,), *fds)
+        inside = box(request, "evaluate", (state,), *fds)
         sandbox, log = sandboxes.get(request.sandbox), request.work / "evaluate.log"
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
             channel.theirs.close()

@@ -87,6 +87,7 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "notes": trained.notes,
         "curve": trained.curve,
         "log_tail": ended.tail if ended else "",
+        "limits": ended.limits if ended else "",
         "versions": {
             "python": platform.python_version(),
             "torch": version("torch"),

@@ -138,7 +138,7 @@ def train(request: Request, data: Data, trained: Trained, report: Report) -> Non
         welcome = {"seed": request.seed, "vocab_size": meta.vocab_size, "seq_len": meta.seq_len, "scale": 1.0}
         channel.send({**welcome, "device": device(request.task.profile), "bytes": memory_size})
         argv = [sys.executable, *WORKER, "train", str(channel.theirs.fileno()), str(memory.fd)]
-        inside = box(request, (), channel.theirs.fileno(), memory.fd)
+        inside = box(request, "train", (), channel.theirs.fileno(), memory.fd)
         sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
             channel.theirs.close()
@@ -165,6 +165,8 @@ def watch(session: Session, process: Process, grace_s: float, report: Report) ->
 def judge_end(trained: Trained) -> None:
     """A Fault unless the process ended well and left a state."""
     assert trained.exit is not None
+    if trained.exit.exceeded:
+        raise Fault("crash", trained.exit.exceeded)
     if trained.error:
         raise trained.error
     if code := trained.exit.code:

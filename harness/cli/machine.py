@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__, config, git, sandboxes, upkeep
+from harness import __version__, config, git, limits, sandboxes, upkeep
 from harness.cli.options import JsonOption, emit
 from harness.models import AgentSpec, UserError
 from harness.opening import find_task, not_ready, version
@@ -42,6 +42,7 @@ def examine() -> list[tuple[str, str | None]]:
     """Checks as (what, what is wrong with it or None)."""
     checks: list[tuple[str, str | None]] = [(f"harness {__version__}, Python {sys.version.split()[0]}", None)]
     checks.append(("sandbox bubblewrap", sandboxes.SANDBOXES["bubblewrap"]().problem()))
+    checks.append((limits.described(), None))
     gpu = any(Path("/dev").glob("nvidia[0-9]*"))
     checks.append((f"GPU: {'found' if gpu else 'none here, the cpu profile is used'}", None))
     try:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import seccomp
@@ -80,9 +81,10 @@ class Bubblewrap:
             calls = stack.enter_context(_in_memory(seccomp.program()))
             command = [*_namespaces(root), *_system(etc), *_mounts(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
-            init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else []), "--"]
+            init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else [])]
+            init += [*(rlimits(box.limits) if box.limits else []), "--"]
             argv = ["bwrap", *command, "--seccomp", str(calls), "--info-fd", "{info_fd}", "--", *init, *argv]
-            yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls))
+            yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls), box.limits, box.places)
 
 
 def _namespaces(root: bool) -> list[str]:

@@ -3,7 +3,7 @@
 As PID 1 of a PID namespace its death takes every other process along. It is not dumpable, so that nobody inside can
 write to its memory. Run by itself (`--subtree`, for the sandbox `none`) it kills its descendants when it is told to end.
 
-    python -I -S init.py [--uid N] [--subtree] -- true
+    python -I -S init.py [--uid N] [--subtree] [--limit NPROC=100] -- true
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 24, 36, 38
@@ -25,12 +26,13 @@ def main(args: list[str]) -> int:
     options, argv = args[: args.index("--")], args[args.index("--") + 1 :]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # a machine that is out of memory takes the sandbox first
     if "--uid" in options:
         drop_privileges(libc, int(options[options.index("--uid") + 1]))
     if "--subtree" in options:
         signal.signal(signal.SIGTERM, end_subtree)
-    else:
-        limit()
+    limit(dict(value.split("=") for value in options if "=" in value), "--subtree" in options)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     child = os.fork()
     if child == 0:
@@ -65,12 +67,16 @@ def capabilities() -> int:
     return max(int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")))
 
 
-def limit() -> None:
-    """Bounds that need no cgroup. No address-space limit: CUDA reserves far more than it uses."""
-    wanted = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NPROC, MAX_PROCESSES), (resource.RLIMIT_NOFILE, MAX_FILES))
-    for kind, value in (*wanted, (resource.RLIMIT_FSIZE, MAX_FILE_BYTES)):
+def limit(given: dict[str, str], subtree: bool) -> None:
+    """Bounds that need no cgroup; -1 is none. No address-space limit: CUDA reserves far more than it uses."""
+    usual = {"CORE": 0, "NPROC": MAX_PROCESSES, "NOFILE": MAX_FILES, "FSIZE": MAX_FILE_BYTES}
+    for name, value in {**usual, **{name: int(value) for name, value in given.items()}}.items():
+        if subtree and (name == "NPROC" or name not in given):
+            continue  # the user's own processes count, and nobody asked for more
+        kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        if hard != resource.RLIM_INFINITY:
+            value = hard if value < 0 else min(value, hard)
         resource.setrlimit(kind, (value, value))
 
 
