@@ -61,8 +61,8 @@ class Sandbox(Protocol):
 
     name: str
 
-    def problem(self) -> str | None:
-        """Why this sandbox cannot be used here, with the command that mends it; None when it can."""
+    def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
+        """Why this sandbox cannot be used here or would show a `secret` folder, and what mends it; None when all is well."""
 
     def wrap(self, argv: list[str], box: Box) -> AbstractContextManager[Launch]:
         """The command that runs `argv` confined to `box`; what it needs on disk lives as long as the context."""

@@ -44,7 +44,7 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def problem(self) -> str | None:
+    def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs confined here; otherwise the reason and what mends it."""
         other = "; `--sandbox none` would run agents and their code with your rights on your files and network"
         if sys.platform != "linux":
