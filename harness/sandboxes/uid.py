@@ -35,6 +35,13 @@ PASSAGE = 60900  # the group of every such sandbox: it may pass through the harn
 UIDS = range(60901, 60933)  # one a sandbox at work; KILLER above them are those that end them
 LOCKS = Path("/run/harness-uid")
 NEEDED = {0: "CHOWN", 1: "DAC_OVERRIDE", 3: "FOWNER", 6: "SETGID", 7: "SETUID", 8: "SETPCAP"}  # what Docker leaves to root
+GIT = {"safe.directory": "*", "user.name": "agent", "user.email": "agent@localhost"}  # git distrusts folders of other users
+OURS = {"USER": "agent", "LOGNAME": "agent", "GIT_CONFIG_COUNT": str(len(GIT))}
+OURS |= {
+    f"GIT_CONFIG_{part}_{i}": text
+    for i, pair in enumerate(GIT.items())
+    for part, text in zip(("KEY", "VALUE"), pair, strict=True)
+}
 NOWHERE = Path(os.devnull)
 SYSTEM = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"))
 
@@ -67,7 +74,7 @@ class Uid:
             os.chown(scratch, uid, uid)
             stack.enter_context(files.open_to(box, who, base(), PASSAGE))
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
-            env = {"TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
+            env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
             yield Launch(_init(handle, argv), clean_env(), box.cwd, (*box.fds, handle, lock))
 
@@ -89,9 +96,7 @@ def _not_root() -> str | None:
     if sys.platform != "linux" or not supported():
         return f"exists on Linux on x86-64 and ARM only, and this is {sys.platform} on {os.uname().machine}"
     if os.getuid():
-        return (
-            "needs root, which alone can become another user: it is for containers that run as root"
-        )
+        return "needs root, which alone can become another user: it is for containers that run as root"
     lines = Path("/proc/self/status").read_text().splitlines()
     have = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
     if missing := [name for bit, name in NEEDED.items() if not have >> bit & 1]:
