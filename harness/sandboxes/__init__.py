@@ -12,6 +12,12 @@ from harness.sandboxes.uid import Uid
 
 SANDBOXES: dict[str, type[Sandbox]] = {"bubblewrap": Bubblewrap, "uid": Uid, "none": NoSandbox}
 
+MEANING = {
+    "bubblewrap": "namespaces, no network, everything read-only but what a command is given",
+    "uid": "weaker, a user id of its own without sockets, which reads what every user here can read",
+    "none": "agents and their code would have your rights on your files and network",
+}
+
 
 def get(name: str, secret: tuple[Path, ...] = ()) -> Sandbox:
     """The sandbox of that name, proven usable on this machine; a UserError says what is missing and what mends it.

@@ -65,7 +65,7 @@ def sweep(uid: int) -> None:
     while waiting:
         with suppress(OSError):
             folder = waiting.pop()
-            mode = Path(folder).lstat().st_mode
+            mode = os.lstat(folder).st_mode  # there may be many thousands
             if not mode & ENTER:
                 continue
             with os.scandir(folder) as found:

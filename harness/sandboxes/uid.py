@@ -42,6 +42,7 @@ OURS |= {
     for i, pair in enumerate(GIT.items())
     for part, text in zip(("KEY", "VALUE"), pair, strict=True)
 }
+TRIAL = [sys.executable, "-I", "-S", "-c", ""]
 NOWHERE = Path(os.devnull)
 SYSTEM = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"))
 
@@ -58,7 +59,7 @@ class Uid:
         if found:
             return f"the sandbox uid {found}"
         try:
-            with self.wrap([sys.executable, "-I", "-S", "-c", ""], Box(cwd=Path("/"))) as launch:
+            with self.wrap(TRIAL, Box(cwd=Path("/"))) as launch:
                 ended = run(launch, NOWHERE, 20)
         except (OSError, UserError) as error:
             return f"the sandbox uid cannot start: {error}"
@@ -70,20 +71,21 @@ class Uid:
         with _lease() as (uid, lock), ExitStack() as stack:
             who = Who(uid, (uid, PASSAGE))
             scratch = Path(tempfile.mkdtemp(prefix="harness-uid-"))
-            stack.callback(_clear, uid, lock, scratch)
+            stack.callback(_clear, uid, lock, scratch, argv == TRIAL)
             os.chown(scratch, uid, uid)
             stack.enter_context(files.open_to(box, who, base(), PASSAGE))
+            stack.callback(_ended, uid, lock)
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
             env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
             yield Launch(_init(handle, argv), clean_env(), box.cwd, (*box.fds, handle, lock))
 
 
-def _clear(uid: int, lock: int, scratch: Path) -> None:
-    """Leave nothing of a uid behind, neither processes nor files."""
-    _ended(uid, lock)
+def _clear(uid: int, lock: int, scratch: Path, ours: bool) -> None:
+    """Leave no file of a uid of which nothing lives any more; a command of `ours` leaves none."""
     shutil.rmtree(scratch, ignore_errors=True)
-    files.sweep(uid)
+    if not ours:
+        files.sweep(uid)
     os.ftruncate(lock, 0)
 
 
