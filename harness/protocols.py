@@ -15,8 +15,8 @@ from harness.models import AgentSpec, Measurement, Request
 class Box:
     """What one sandboxed process may see. Every path is bound at its own place, so a path means the same on both sides.
 
-    `hidden` wins over everything: a hidden file reads as empty. The order is: readable, writable, frozen (read-only
-    files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
+    `hidden` wins over everything: a hidden file reads as empty, or not at all. The order is: readable, writable, frozen
+    (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
     """
 
     cwd: Path

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import readable
+from machine import NAMESPACES, PIVOT_ROOT, filtered, readable, with_caps
 
 from harness.sandboxes import diagnose
 from harness.sandboxes.diagnose import Facts, explain
@@ -112,21 +112,6 @@ def test_facts_are_read_from_files(tmp_path: Path, files: dict[str, str], wanted
     assert {name: found[name] for name in wanted} == wanted
 
 
-# A filter as Docker has it, by x86-64's numbers: argv[1] lists what fails with EPERM.
-FILTER = """
-import ctypes, os, struct, sys
-step = lambda code, value, yes=0, no=0: struct.pack("=HBBI", code, yes, no, value)
-code = step(0x20, 0) + b"".join(step(0x15, int(n), 0, 1) + step(6, 0x50001) for n in sys.argv[1].split(",")) + step(6, 0x7FFF0000)
-class Program(ctypes.Structure): _fields_ = [("count", ctypes.c_ushort), ("code", ctypes.c_void_p)]
-libc, held = ctypes.CDLL(None), ctypes.create_string_buffer(code, len(code))
-libc.prctl(38, 1, 0, 0, 0)
-assert libc.prctl(22, 2, ctypes.byref(Program(len(code) // 8, ctypes.addressof(held))), 0, 0) == 0
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
-DOCKERS_CAPS = (
-    "chown,dac_override,fsetid,fowner,mknod,net_raw,setgid,setuid,setfcap,setpcap,net_bind_service,sys_chroot,kill,audit_write"
-)
-MOUNT, UNSHARE, SETNS, UMOUNT, PIVOT_ROOT = "165", "272", "308", "166", "155"
 DOCTOR = "from harness.sandboxes.bubblewrap import Bubblewrap; print(Bubblewrap().problem())"
 needs_root = pytest.mark.skipif(
     os.getuid() != 0 or os.uname().machine != "x86_64" or not shutil.which("setpriv"), reason="needs root, setpriv and x86-64"
@@ -139,18 +124,9 @@ def told(*before: str) -> str:
     return done.stdout
 
 
-def filtered(*calls: str) -> list[str]:
-    return ["/usr/bin/python3", "-c", FILTER, ",".join(calls)]
-
-
-def with_caps(*extra: str) -> list[str]:
-    caps = ",".join(f"+{name}" for name in (*DOCKERS_CAPS.split(","), *extra))
-    return ["setpriv", "--bounding-set", f"-all,{caps}", "--inh-caps", "-all"]
-
-
 @needs_root
 def test_in_dockers_default_confinement_bubblewrap_is_explained_beside_uid() -> None:
-    said = told(*readable.prefix(), *with_caps(), *filtered(MOUNT, UNSHARE, SETNS, UMOUNT, PIVOT_ROOT))
+    said = told(*readable(), *with_caps(), *filtered(*NAMESPACES))
     assert "cannot make namespaces in this" in said
     assert "run --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined" in said
     assert "`--sandbox uid`" in said
@@ -186,5 +162,5 @@ def own_namespace() -> Iterator[list[str]]:
 @needs_root
 def test_namespaces_that_are_switched_off(own_namespace: list[str]) -> None:
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --reuid 65534 --clear-groups "$@"'
-    said = told(*readable.prefix(), *own_namespace, "sh", "-c", script, "sh")
+    said = told(*readable(), *own_namespace, "sh", "-c", script, "sh")
     assert "switched off (user.max_user_namespaces = 0): run `sudo sysctl user.max_user_namespaces=15000`" in said

@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import readable
 from conftest import Lab, make_lab
+from machine import ANYBODY, NAMESPACES, filtered, missing, readable, with_caps
 
 from harness.models import UserError
 from harness.process import inner_env, run
@@ -27,7 +27,7 @@ from harness.sandboxes import SANDBOXES, files, reach
 from harness.sandboxes.init import alive
 from harness.sandboxes.uid import PASSAGE, UIDS
 
-pytestmark = pytest.mark.skipif(bool(readable.missing()), reason=readable.missing())
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 PYTHON = "/usr/bin/python3"  # the interpreter of the tests may lie where nobody else can run it
 CHANGE = "sed -i 's/5.0/4.0/' toy/solution.py"
 
@@ -87,9 +87,9 @@ FORKS = {
 @pytest.mark.parametrize("what", FORKS)
 def test_nothing_lives_after_the_deadline(place: Path, what: str) -> None:
     started = time.monotonic()
-    ended = confined(place, FORKS[what], deadline_s=1.0)
+    ended = confined(place, f"id -u > uid; {FORKS[what]}", deadline_s=1.0)
     assert ended.timed_out or what == "killers of the killer"
-    assert not [pid for uid in UIDS for pid in alive(uid)]
+    assert not alive(int((place / "box/uid").read_text()))
     assert time.monotonic() - started < 20
 
 
@@ -144,11 +144,11 @@ def test_nothing_is_left_where_everybody_may_write(place: Path) -> None:
     (place / "loose").mkdir()
     (place / "loose").chmod(0o777)
     memory = "import ctypes; print('segment', ctypes.CDLL(None).shmget(4242, 4096, 0o1666))"
-    left = ("/tmp/harness-left", "/var/tmp/harness-left", "/dev/shm/harness-left", str(place / "loose/left"))
+    left = [f"{folder}/left-by-{place.name}" for folder in ("/tmp", "/var/tmp", "/dev/shm", place / "loose")]
     seen = confined(place, f"for f in {' '.join(left)}; do mkdir -p $f/deep && echo made; done\n" + python(memory))
     assert seen.tail.splitlines() == ["made"] * len(left) + ["segment -1"]
     assert not any(map(os.path.lexists, left))
-    assert not list(Path("/tmp").glob("harness-uid-*"))
+    assert not Path(confined(place, "echo $TMPDIR").tail.strip()).exists()
 
 
 def test_what_it_wrote_is_ours_and_opens_no_way_to_root(place: Path) -> None:
@@ -207,7 +207,7 @@ from harness.protocols import Box
 from harness.sandboxes.uid import Uid
 folder = Path(sys.argv[1])
 box = Box(folder, writable=(folder,), env=inner_env())
-with Uid().wrap(["sh", "-c", "touch ready /tmp/harness-left; setsid sleep 61 & sleep 61"], box) as launch:
+with Uid().wrap(["sh", "-c", f"touch {sys.argv[2]}; id -u > part; mv part uid; setsid sleep 61 & sleep 61"], box) as launch:
     with Process(launch, folder.parent / "log") as process:
         print(process.pid, flush=True)
         time.sleep(60)
@@ -217,22 +217,27 @@ with Uid().wrap(["sh", "-c", "touch ready /tmp/harness-left; setsid sleep 61 & s
 @pytest.mark.parametrize("victim", ["harness", "init"])
 def test_the_tree_dies_with_the_harness_and_what_a_killed_init_left_is_ended(place: Path, victim: str) -> None:
     (place / "box").mkdir()
-    harness = subprocess.Popen([sys.executable, "-c", ABANDONED, str(place / "box")], stdout=subprocess.PIPE)
+    left, told = Path(f"/tmp/left-by-{place.name}"), place / "box/uid"
+    argv = [sys.executable, "-c", ABANDONED, str(place / "box"), str(left)]
+    harness = subprocess.Popen(argv, stdout=subprocess.PIPE)
     assert harness.stdout is not None
     init = int(harness.stdout.readline())
-    end = time.monotonic() + 10
-    while not (place / "box/ready").exists() and time.monotonic() < end:
+    end = time.monotonic() + 20
+    while not told.exists() and time.monotonic() < end:
         time.sleep(0.02)
+    uid = int(told.read_text())
     for pid in [init, harness.pid] if victim == "init" else [harness.pid]:
         os.kill(pid, signal.SIGKILL)
     harness.wait()
     harness.stdout.close()
-    while victim == "harness" and alive(UIDS[0]) and time.monotonic() < end:
+    while victim == "harness" and alive(uid) and time.monotonic() < end:
         time.sleep(0.02)
-    assert bool(alive(UIDS[0])) == (victim == "init")
-    confined(place, "true")
-    assert not alive(UIDS[0])
-    assert not Path("/tmp/harness-left").exists()
+    assert bool(alive(uid)) == (victim == "init")
+    with ExitStack() as stack:  # whoever is the next to get this uid, makes an end of what it left
+        while left.exists() and time.monotonic() < end:
+            stack.enter_context(SANDBOXES["uid"]().wrap(["true"], Box(cwd=place)))
+    assert not alive(uid)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
@@ -255,15 +260,17 @@ def test_reach(place: Path, modes: dict[str, int], reachable: bool, exposes: lis
     for name, mode in modes.items():
         (top / name).chmod(mode)
     needed = [top / "a/needed"] if "a/needed" in modes else []
-    assert reach.reaches(top, readable.ANYBODY) == reachable
-    assert reach.exposed(top, needed, readable.ANYBODY) == [top / name for name in exposes]
+    assert reach.reaches(top, ANYBODY) == reachable
+    assert reach.exposed(top, needed, ANYBODY) == [top / name for name in exposes]
 
 
 class Readable(Lab):
-    """A lab whose harness runs with an interpreter that other users can run, too."""
+    """A lab whose harness runs with an interpreter that other users can run, too, and with what `machine` begins with."""
+
+    machine: tuple[str, ...] = ()
 
     def command(self, *args: str) -> list[str]:  # type: ignore[override]
-        return [*readable.prefix(), *Lab.command(*args)]
+        return [*readable(), *self.machine, *Lab.command(*args)]
 
 
 @pytest.fixture
@@ -293,8 +300,24 @@ def test_a_night_is_recorded_as_what_it_is(lab: Lab) -> None:
     assert [row[3] for row in lab.rows()][-1] != "void"
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter has x86-64's numbers")
+def test_a_night_in_the_confinement_that_docker_gives_to_root(lab: Lab) -> None:
+    lab.machine = (*with_caps(), *filtered(*NAMESPACES))  # type: ignore[attr-defined]
+    run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1")
+    assert "cannot make namespaces" in lab.harness(*run_it, code=1).stderr
+    lab.harness(*run_it, "--sandbox", "uid")
+    assert [row[3] for row in lab.rows()] == ["keep", "keep"]
+    checks = {each["check"]: each["problem"] for each in json.loads(lab.harness("doctor", "--json", code=1).stdout)}
+    assert "cannot make namespaces" in checks["sandbox bubblewrap, which a night uses here unless --sandbox names another"]
+    assert any(check.startswith("sandbox uid could be used: weaker") for check in checks)
+    (Path(lab.env["HOME"]) / ".config/harness").mkdir(parents=True)
+    (Path(lab.env["HOME"]) / ".config/harness/config.yaml").write_text("sandbox: uid\n")
+    checks = {each["check"]: each["problem"] for each in json.loads(lab.harness("doctor", "--json").stdout)}
+    assert checks["sandbox uid, which a night uses here unless --sandbox names another"] is None
+
+
 def test_a_night_of_attacks(lab: Lab) -> None:
-    home = lab.env["HOME"]
+    home, lab.env["API_KEY"] = lab.env["HOME"], "secret"
     secrets = (
         f"{home}/.ssh/id_rsa",
         f"{lab.path}/.git/HEAD",
@@ -306,10 +329,8 @@ def test_a_night_of_attacks(lab: Lab) -> None:
     lists = "; ".join(f"ls '{path}' && echo LISTED" for path in (home, lab.path, "..", "../..", "../../.."))
     body = "import os; print('uid', os.getuid(), os.access('../request.json', os.R_OK), os.access('../..', os.R_OK))"
     late = "(setsid sh -c 'sleep 0.3; echo late >> toy/solution.py' >/dev/null 2>&1 &)"
-    record = night(
-        lab,
-        f'{reads}; {lists}; git log -1 --format=GIT-%s; {late}; echo x > AGENTS.md; {CHANGE}; echo "{body}" >> toy/solution.py',
-    )
+    leaves = f"printenv API_KEY && echo READ; git log -1 --format=GIT-%s; {late}; echo x > AGENTS.md"
+    record = night(lab, f'{reads}; {lists}; {leaves}; {CHANGE}; echo "{body}" >> toy/solution.py')
     seen = lab.git("show", "refs/experiments/t/0001:transcript.txt")
     assert "READ" not in seen
     assert "LISTED" not in seen
@@ -348,7 +369,7 @@ def test_what_others_could_read_or_not_enter_is_one_sentence_with_its_mend(lab: 
     home.parent.chmod(0o777)
     assert f"since everybody may write to {home.parent}: run `chmod o-w {home.parent}`" in lab.harness(*run_it, code=1).stderr
     home.parent.chmod(0o755)
-    if readable.prefix():
+    if readable():
         done = subprocess.run(Lab.command(*run_it), cwd=lab.path, env=lab.env, capture_output=True, text=True)
         assert "as another user, who cannot enter" in done.stderr
         assert "install it below /usr or /opt, or run `chmod o+x" in done.stderr
@@ -358,7 +379,7 @@ def test_what_others_could_read_or_not_enter_is_one_sentence_with_its_mend(lab: 
 def test_an_ordinary_user_is_told(lab: Lab) -> None:
     code = "from harness.sandboxes import get; get('uid')"
     done = subprocess.run(
-        [*readable.prefix(), "setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code], capture_output=True
+        [*readable(), "setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code], capture_output=True
     )
     assert b"the sandbox uid needs root" in done.stderr
 

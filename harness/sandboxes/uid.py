@@ -26,7 +26,7 @@ from harness.process import PACKAGE, clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import files
 from harness.sandboxes.init import KILLER, alive
-from harness.sandboxes.reach import Who, barriers, closed_above, exposed, replaceable
+from harness.sandboxes.reach import READ, WRITE, Who, barriers, closed_above, exposed, replaceable
 from harness.sandboxes.seccomp_uid import program, supported
 from harness.state import base
 
@@ -44,6 +44,7 @@ OURS |= {
 }
 TRIAL = [sys.executable, "-I", "-S", "-c", ""]
 NOWHERE = Path(os.devnull)
+GPU = Path("/dev")
 SYSTEM = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"))
 
 
@@ -75,6 +76,10 @@ class Uid:
             os.chown(scratch, uid, uid)
             stack.enter_context(files.open_to(box, who, base(), PASSAGE))
             stack.callback(_ended, uid, lock)
+            if box.gpu and (
+                closed := [path for path in GPU.glob("nvidia*") if path.is_char_device() and not who.may(path, READ | WRITE)]
+            ):
+                raise UserError(f"the sandbox uid cannot use the GPU: run `chmod o+rw {_quoted(sorted(closed))}`")
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
             env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
@@ -122,6 +127,8 @@ def _interpreter(who: Who) -> str | None:
         if closed := barriers(path, who):
             mend = f"chmod {'o+rx' if closed == [path.resolve()] else 'o+x'} {_quoted(closed)}"
             return f"runs {path} as another user, who cannot enter {closed[0]}: install it below /usr or /opt, or run `{mend}`"
+        if loose := replaceable(path / "inside", who):
+            return f"could replace {path}, since everybody may write to {loose}: run `chmod o-w {_quoted([loose])}`"
     return None
 
 
