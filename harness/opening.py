@@ -66,7 +66,7 @@ def open_night(
     registry = git.root(repo) / "agents.yaml"
     known = config.load_agents(registry) if settings.agents else {}
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
-    sandbox = sandboxes.get(settings.sandbox)
+    sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]
     with locks.hold(repo, settings.tag):
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
@@ -95,6 +95,11 @@ def open_night(
             state.hush(settings.tag)
 
 
+def secret(repo: git.Repo) -> tuple[Path, ...]:
+    """The folders of a repository that no sandbox may show."""
+    return tuple(dict.fromkeys((git.root(repo), git.common(repo))))
+
+
 def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, sandbox: Sandbox, start: str) -> Bench:
     """A task that is ready to be measured, by the trusted files of the commit `start`."""
     check_editable(task, Path(settings.task), list(git.files(repo, start)), start)
@@ -119,7 +124,7 @@ def measure_once(
 ) -> tuple[Measurement | None, Metric]:
     """One run of a file, a commit or the work tree's editable files, beside any night; None when it was cancelled."""
     task, state = load_task(settings), StateFolder(repo)
-    bench = open_bench(repo, task, state, settings, sandboxes.get(settings.sandbox), git.head(repo))
+    bench = open_bench(repo, task, state, settings, sandboxes.get(settings.sandbox, secret(repo)), git.head(repo))
     try:
         commit = snapshot(repo, task, what)
     except Unusable as refused:

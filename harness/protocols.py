@@ -15,8 +15,8 @@ from harness.models import AgentSpec, Limits, Measurement, Request
 class Box:
     """What one sandboxed process may see. Every path is bound at its own place, so a path means the same on both sides.
 
-    `hidden` wins over everything: a hidden file reads as empty. The order is: readable, writable, frozen (read-only
-    files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
+    `hidden` wins over everything: a hidden file reads as empty, or not at all. The order is: readable, writable, frozen
+    (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
     `limits` are settled ones (limits.settle), for everything in it together.
     """
 
@@ -79,8 +79,8 @@ class Sandbox(Protocol):
 
     name: str
 
-    def problem(self) -> str | None:
-        """Why this sandbox cannot be used here, with the command that mends it; None when it can."""
+    def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
+        """Why this sandbox cannot be used here or would show a `secret` folder, and what mends it; None when all is well."""
 
     def wrap(self, argv: list[str], box: Box) -> AbstractContextManager[Launch]:
         """The command that runs `argv` confined to `box`; what it needs on disk lives as long as the context."""

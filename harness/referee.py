@@ -46,7 +46,11 @@ def serve(
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     os.umask(0o022)
     request = Request.model_validate_json(Path(arguments[0]).read_text())
-    measurement = measure(request)
+    try:
+        measurement = measure(request)
+    except UserError as error:
+        print(error)
+        return 1
     partial = request.result.with_suffix(".partial")
     partial.write_text(measurement.model_dump_json())
     partial.replace(request.result)

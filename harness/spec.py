@@ -193,8 +193,8 @@ class Defaults(Written):
 
     agents: list[str] = []
     """Entries of agents.yaml that take turns."""
-    sandbox: Literal["bubblewrap", "none"] | None = None
-    """bubblewrap, or none, which gives agents and their code all your rights."""
+    sandbox: Literal["bubblewrap", "uid", "none"] | None = None
+    """bubblewrap; uid, weaker, for containers as root; or none, which gives agents and their code all your rights."""
     profile: str | None = None
     """The profile, for tasks that have it."""
     experiments: Annotated[int, Field(ge=0)] | None = None

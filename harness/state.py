@@ -37,8 +37,7 @@ class StateFolder:
     def __init__(self, repo: git.Repo) -> None:
         """Make the folder when it is not there."""
         top = git.root(repo)
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "harness"
-        self.path = base / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
+        self.path = base() / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.mirror = self.path / "mirror.git"
         self.repo = repo
@@ -105,6 +104,11 @@ class StateFolder:
 
     def _status(self, tag: str) -> Path:
         return self.path / "status" / f"{tag}.json"
+
+
+def base() -> Path:
+    """Where the folders of all repositories lie."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "harness"
 
 
 def replace(path: Path, text: str) -> None:

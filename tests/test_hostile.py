@@ -1,4 +1,7 @@
-"""Agents and candidates that misbehave get a verdict with a reason, and reach nothing but their file."""
+"""Agents and candidates that misbehave get a verdict with a reason, and reach nothing but their file.
+
+What the sandbox `uid` promises of this has its attacks in test_uid.py.
+"""
 
 from __future__ import annotations
 

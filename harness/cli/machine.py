@@ -13,7 +13,7 @@ import typer
 from harness import __version__, config, git, limits, sandboxes, upkeep
 from harness.cli.options import JsonOption, emit
 from harness.models import AgentSpec, UserError
-from harness.opening import find_task, not_ready, version
+from harness.opening import find_task, not_ready, secret, version
 from harness.places import settle
 from harness.state import StateFolder
 
@@ -41,7 +41,7 @@ def doctor(as_json: JsonOption = False) -> None:
 def examine() -> list[tuple[str, str | None]]:
     """Checks as (what, what is wrong with it or None)."""
     checks: list[tuple[str, str | None]] = [(f"harness {__version__}, Python {sys.version.split()[0]}", None)]
-    checks.append(("sandbox bubblewrap", sandboxes.SANDBOXES["bubblewrap"]().problem()))
+    checks += confinement()
     checks.append((limits.described(), None))
     gpu = any(Path("/dev").glob("nvidia[0-9]*"))
     checks.append((f"GPU: {'found' if gpu else 'none here, the cpu profile is used'}", None))
@@ -56,6 +56,28 @@ def examine() -> list[tuple[str, str | None]]:
             checks.append((f"agent {name}" + ("" if installed(spec) else f" is not installed (optional): {spec.install}"), None))
     except UserError as error:
         checks.append(("repository and task", str(error)))
+    return checks
+
+
+def confinement() -> list[tuple[str, str | None]]:
+    """Each sandbox and whether it works here; it has to only if a night would use it."""
+    checks: list[tuple[str, str | None]] = []
+    try:
+        used = config.load_defaults().sandbox or "bubblewrap"
+    except UserError as error:
+        checks, used = [("your own defaults", str(error))], "bubblewrap"
+    try:
+        inside = secret(git.open_repo(Path.cwd()))
+    except UserError:
+        inside = ()
+    for name, kind in sandboxes.SANDBOXES.items():
+        problem = kind().problem(inside)
+        if name == used:
+            checks.append((f"sandbox {name}, which a night uses here unless --sandbox names another", problem))
+        elif problem:
+            checks.append((f"sandbox {name} cannot be used here (only needed when asked for by name): {problem}", None))
+        else:
+            checks.append((f"sandbox {name} could be used: {sandboxes.MEANING[name]}", None))
     return checks
 
 

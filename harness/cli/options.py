@@ -42,7 +42,10 @@ TaskArgument = Annotated[
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="A profile of the task; by default gpu or cpu, by what is there.")
 ]
-SandboxOption = Annotated[str | None, typer.Option("--sandbox", help="bubblewrap, or none (agents then have all your rights).")]
+SandboxOption = Annotated[
+    str | None,
+    typer.Option("--sandbox", help="bubblewrap; uid (weaker, for containers as root); none (agents then have all your rights)."),
+]
 ExperimentArgument = Annotated[str, typer.Argument(metavar="ID", help="The number of an experiment, as `harness log` shows it.")]
 
 

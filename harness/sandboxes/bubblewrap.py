@@ -8,8 +8,6 @@ so candidate code is never real root.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +17,7 @@ from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import seccomp
+from harness.sandboxes.diagnose import why
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
@@ -37,7 +36,6 @@ ETC = (
 )
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 TMP_BYTES = 1 << 30
-OLDEST = (0, 8)
 GPU_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps")
 
 
@@ -46,27 +44,13 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def problem(self) -> str | None:
+    def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs confined here; otherwise the reason and what mends it."""
-        other = "; `--sandbox none` would run agents and their code with your rights on your files and network"
-        if sys.platform != "linux":
-            return "bubblewrap exists on Linux only: run the harness in a Linux virtual machine" + other
-        if not shutil.which("bwrap"):
-            return "bubblewrap is not installed: run `sudo apt-get install -y bubblewrap`" + other
-        if problem := seccomp.unsupported():
-            return problem + other
-        nowhere = Path(os.devnull)
-        version = run(Launch(("bwrap", "--version"), clean_env(), Path("/")), nowhere, 10).tail
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
-            return f"{version.strip()} is too old, 0.8 or newer is needed: install a newer bubblewrap" + other
+        if found := why(secret=secret) or seccomp.unsupported():
+            return found
         with self.wrap(["/usr/bin/true"], Box(cwd=Path("/"))) as launch:
-            ended = run(launch, nowhere, 20)
-        if ended.code == 0:
-            return None
-        if "SECCOMP" in ended.tail:
-            return f"no system call filter can be loaded here ({ended.tail.strip()[:200]}): use another machine" + other
-        mend = "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` or allow bwrap in AppArmor"
-        return f"bubblewrap cannot make namespaces here ({ended.tail.strip()[-200:]}): {mend}" + other
+            ended = run(launch, Path(os.devnull), 20)
+        return None if ended.code == 0 else why(ended.tail or f"exit code {ended.code}", secret)
 
     @contextmanager
     def wrap(self, argv: list[str], box: Box) -> Iterator[Launch]:

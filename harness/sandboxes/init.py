@@ -1,24 +1,32 @@
 """The first process of a sandbox: gives up every privilege, starts the command, reaps orphans, ends when the command ends.
 
 As PID 1 of a PID namespace its death takes every other process along. It is not dumpable, so that nobody inside can
-write to its memory. Run by itself (`--subtree`, for the sandbox `none`) it kills its descendants when it is told to end.
+write to its memory. Run by itself (`--subtree`, for the sandbox `none`) it kills its descendants when it is told to end. For the
+sandbox `uid` (`--alone FD`, settings as JSON) it stays root, and whatever ends, it or the command, ends every process of
+the command's uid.
 
-    python -I -S init.py [--uid N] [--subtree] [--limit NPROC=100] -- true
+    python -I -S init.py [--uid N | --alone FD] [--subtree] [--limit NPROC=100] -- true
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import resource
 import signal
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 24, 36, 38
 CAPABILITY_VERSION_3 = 0x20080522
 MAX_PROCESSES, MAX_FILES, MAX_FILE_BYTES = 4096, 4096, 8 << 30
+KILLER = 100  # the distance from a sandbox's uid to the one that its killer has
 
 
 def main(args: list[str]) -> int:
@@ -30,29 +38,64 @@ def main(args: list[str]) -> int:
         Path("/proc/self/oom_score_adj").write_text("1000")  # a machine that is out of memory takes the sandbox first
     if "--uid" in options:
         drop_privileges(libc, int(options[options.index("--uid") + 1]))
-    if "--subtree" in options:
+    alone = settings(int(options[options.index("--alone") + 1])) if "--alone" in options else None
+    if alone:
+        signal.signal(signal.SIGTERM, partial(end_alone, alone["uid"]))
+    elif "--subtree" in options:
         signal.signal(signal.SIGTERM, end_subtree)
-    limit(dict(value.split("=") for value in options if "=" in value), "--subtree" in options)
+    given = dict(value.split("=") for value in options if "=" in value)
+    if not alone:
+        limit(given, "--subtree" in options)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     child = os.fork()
     if child == 0:
+        if alone:
+            confine(libc, alone, given)
         execute(argv)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     while True:
         pid, status = os.wait()
         if pid == child:
             break
-    if "--subtree" in options:
+    if alone:
+        end_uid(alone["uid"])
+    elif "--subtree" in options:
         kill_descendants()
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def drop_privileges(libc: ctypes.CDLL, uid: int) -> None:
-    """Become `uid` for good: no groups, no capability, none to be regained."""
+def settings(handle: int) -> dict[str, Any]:
+    """What a descriptor holds: the uid and its groups, the environment, the filter in hex, the lock to hold on to."""
+    with os.fdopen(handle, "rb") as file:
+        return dict(json.load(file))
+
+
+def confine(libc: ctypes.CDLL, alone: dict[str, Any], given: dict[str, str]) -> None:
+    """Become the sandbox's user: limits, no privilege, a filter for system calls, an environment that is not ours."""
+    os.close(alone["lock"])
+    limit(given, subtree=False)
+    drop_privileges(libc, alone["uid"], alone["groups"])
+    code = bytes.fromhex(alone["filter"])
+    held = ctypes.create_string_buffer(code, len(code))
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(len(code) // 8, ctypes.addressof(held))), 0, 0):
+        os.write(2, f"the filter for system calls was refused: {os.strerror(ctypes.get_errno())}\n".encode())
+        os._exit(126)
+    os.environ.clear()
+    os.environ.update(alone["env"])
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = [("count", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+
+def drop_privileges(libc: ctypes.CDLL, uid: int, groups: list[int] | None = None) -> None:
+    """Become `uid` for good: no group of anybody else's, no capability, none to be regained."""
     for capability in range(64):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-    os.setgroups([])
+    os.setgroups(groups or [])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     # The change of uid clears all sets but the inheritable one.
@@ -65,6 +108,12 @@ def capabilities() -> int:
     """The union of the capability sets that this process could still use."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return max(int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")))
+
+
+def effective() -> int:
+    """The capabilities that this process could use at once."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
 
 
 def limit(given: dict[str, str], subtree: bool) -> None:
@@ -96,6 +145,48 @@ def end_subtree(_signal: int, _frame: object) -> None:
     """SIGTERM, or the death of the harness: take every descendant along."""
     kill_descendants()
     os._exit(128 + signal.SIGTERM)
+
+
+def end_alone(uid: int, _signal: int, _frame: object) -> None:
+    """SIGTERM, or the death of the harness: take every process of the uid along."""
+    end_uid(uid)
+    os._exit(128 + signal.SIGTERM)
+
+
+def end_uid(uid: int) -> None:
+    """SIGKILL every process of `uid` until none is left, and reap what is ours.
+
+    kill(-1) takes them all in one step, so no fork bomb outruns it, and needs no pid that somebody else may have by now. It
+    reaches what the real and the effective uid reach: the effective one is theirs, the real one nobody's, and since neither
+    that nor the saved one is theirs, they cannot kill us. Without a fork, which may fail while their processes fill a limit.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        os.setresuid(uid + KILLER, uid, 0)
+        try:
+            if effective() or uid + KILLER != os.getuid() or uid != os.geteuid():
+                os._exit(126)  # with a capability left, or as root, it would take the whole machine
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        finally:
+            os.setresuid(0, 0, 0)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not alive(uid):
+            return
+        time.sleep(0.005)
+
+
+def alive(uid: int) -> list[int]:
+    """The processes of a user, by any of its uids; not the dead that nobody has reaped."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            facts = dict(line.split(":", 1) for line in status.read_text("utf-8", "replace").splitlines() if ":" in line)
+            if str(uid) in facts["Uid"].split() and facts["State"].split()[0] not in "ZX":
+                found.append(int(status.parent.name))
+    return found
 
 
 def kill_descendants() -> None:

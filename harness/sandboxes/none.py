@@ -18,7 +18,7 @@ class NoSandbox:
 
     name = "none"
 
-    def problem(self) -> str | None:
+    def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """Nothing is needed."""
         return None
 
