@@ -89,7 +89,7 @@ def test_the_users_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("text", "wanted"),
     [
         ("hours: 8\nagent: [claude]\n", "line 2: unknown field 'agent'; did you mean 'agents'?"),
-        ("sandbox: docker\n", "line 1: sandbox: Input should be 'bubblewrap' or 'none'"),
+        ("sandbox: docker\n", "line 1: sandbox: Input should be 'bubblewrap', 'uid' or 'none'"),
         ("hours: 0\n", "line 1: hours: Input should be greater than 0"),
     ],
 )

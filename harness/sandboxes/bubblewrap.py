@@ -17,7 +17,7 @@ from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import seccomp
-from harness.sandboxes.diagnose import why
+from harness.sandboxes.diagnose import NONE, why
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
@@ -46,10 +46,14 @@ class Bubblewrap:
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs confined here; otherwise the reason and what mends it."""
-        if found := why(secret=secret) or seccomp.unsupported():
+        if found := why(secret=secret):
             return found
+        if found := seccomp.unsupported():
+            return f"{found}; {NONE}"
         with self.wrap(["/usr/bin/true"], Box(cwd=Path("/"))) as launch:
             ended = run(launch, Path(os.devnull), 20)
+        if "SECCOMP" in ended.tail:
+            return f"no system call filter can be loaded here ({ended.tail.strip()[:200]}): use another machine; {NONE}"
         return None if ended.code == 0 else why(ended.tail or f"exit code {ended.code}", secret)
 
     @contextmanager
