@@ -86,7 +86,7 @@ def _namespaces(root: bool) -> list[str]:
 
 def _system(etc: dict[str, int]) -> list[str]:
     """The operating system read-only: /usr, the few files of /etc that programs need, and empty scratch space."""
-    args = ["--ro-bind", "/usr", "/usr", "--perms", "0755", "--dir", "/etc"]
+    args = ["--ro-bind", "/usr", "/usr", *_parents([Path("/etc") / entry for entry in ETC])]
     for name in SYSTEM:
         path = Path("/") / name
         if path.is_symlink():

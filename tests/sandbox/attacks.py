@@ -79,7 +79,7 @@ READING = [
         why=FIRST,
         quick=True,
     ),
-    root("reads the kernel's memory", "test -r /proc/kcore && head -c 1 /proc/kcore | grep -q . && echo {say}"),
+    Attack("reads the kernel's memory", "head -c 1 /proc/kcore | grep -q . && echo {say}", control="", why="few kernels show it"),
     root("makes a device file", "mknod /tmp/{mark} c 1 3 && echo {say}"),
     Attack(
         "lets its note be a link to a key", "ln -s '{home}/.ssh/id_rsa' notes/EXPERIMENT.md", where="agent", control="", why=KEEPS
@@ -128,7 +128,7 @@ WRITING = [
     root("writes the system", "test -w /usr && echo {say}"),
     root("writes /etc", ": >> /etc/passwd && echo {say}"),
     root("writes core_pattern", ": >> /proc/sys/kernel/core_pattern && echo {say}", quick=True),
-    root("writes sysrq-trigger", ": >> /proc/sysrq-trigger && echo {say}"),
+    root("writes the kernel's settings", ": >> /proc/sys/vm/overcommit_memory && echo {say}"),
     root("writes /sys", "find /sys -maxdepth 3 -type f -writable -print -quit | grep -q . && echo {say}"),
 ]
 REACHING = [
@@ -164,7 +164,7 @@ GAINING = [
     root("becomes root", "import os; os.setuid(0); print('{say}')"),
     root("becomes root of a user namespace", "unshare -Ur true && echo {say}", quick=True),
     root("mounts", "unshare -m sh -c 'mount -t tmpfs none /mnt' && echo {say}"),
-    root("changes its root", "chroot / true && echo {say}"),
+    root("changes its root", "import os; os.chroot('/'); print('{say}')"),
     Attack(
         "is spared when memory is short",
         "echo -999 > /proc/self/oom_score_adj && echo {say}",

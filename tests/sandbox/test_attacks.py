@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 
@@ -106,18 +108,31 @@ class Outside:
 
     def run(self, words: list[str], where: str, sandbox: str) -> dict[str, object]:
         """The product with that attack in it, in a process of the user's; what it says."""
+        plan = self.plan(words, where, sandbox)
+        done = subprocess.run(self.command, input=plan, env=self.env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        assert "begun" in str(answer["output"])
+        return answer
+
+    def plan(self, words: list[str], where: str, sandbox: str) -> str:
+        """What scene.py is told."""
         values = {"say": self.say, "mark": self.mark, "key": self.key, "abstract": self.key, "victim": self.victim.pid}
         values |= {"port": self.port.getsockname()[1], "udp": self.udp.getsockname()[1], "socket": self.folder / "home/socket"}
         for name, value in values.items():
             words = [word.replace("{" + name + "}", str(value)) for word in words]
         plan = {"folder": str(self.folder), "where": where, "sandbox": sandbox, "argv": words, "secret": self.secret}
-        command = [*self.program, str(Path(__file__).with_name("scene.py"))]
-        env = {"PATH": os.environ["PATH"], "API_KEY": self.secret, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, input=json.dumps(plan), env=env, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-        assert "begun" in str(answer["output"])
-        return answer
+        return json.dumps(plan)
+
+    @property
+    def command(self) -> list[str]:
+        """The product, as this user."""
+        return [*self.program, str(Path(__file__).with_name("scene.py"))]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Its environment, with a key in it."""
+        return {"PATH": os.environ["PATH"], "API_KEY": self.secret, "PYTHONDONTWRITEBYTECODE": "1"}
 
     @property
     def is_root(self) -> bool:
@@ -217,15 +232,10 @@ def test_without_a_sandbox_it_is(attack: Attack, where: str, outside: Outside) -
 )
 def test_honest_work_goes_on(works: Works, where: str, outside: Outside) -> None:
     for need in works.needs:
-        found = subprocess.run([*outside.program, "-m", "pip", "--version"], capture_output=True) if need == "pip" else None
-        if need == "torch" and len(outside.program) > 1:
-            pytest.skip("the system's Python has no torch")
-        if (found and found.returncode) or (
-            need in ("node", "cc", "c++") and not shutil.which(need, path="/usr/bin:/usr/local/bin")
-        ):
+        if need in ("pip", "torch") and (len(outside.program) > 1 or find_spec(need) is None):
+            pytest.skip(f"this Python has no {need}")
+        if need not in ("pip", "torch") and not shutil.which(need, path="/usr/bin:/usr/local/bin"):
             pytest.skip(f"there is no {need}")
-        if need == "torch":
-            pytest.importorskip("torch")
     answer = outside.run(argv(works.script), where, "bubblewrap")
     assert outside.say in str(answer["output"]), answer
     assert outside.notices(answer) == {"output"}
@@ -282,6 +292,25 @@ def test_a_32_bit_system_call_is_death(outside: Outside) -> None:
     answer = str(outside.run(argv(f"python3 -c '{OLD_ABI}'; echo code $?"), "agent", "bubblewrap")["output"])
     assert "returned" not in answer
     assert f"code {128 + signal.SIGSYS}" in answer
+
+
+TYPING = "import fcntl, os; t = os.open('/dev/tty', os.O_RDWR); [fcntl.ioctl(t, 0x5412, c.encode()) for c in '{mark}']"
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "host"])
+def test_nothing_is_typed_into_our_terminal(outside: Outside, sandbox: str) -> None:
+    """The harness has a terminal, and what is typed there shows up."""
+    if sandbox == "host" and not outside.is_root:
+        pytest.skip("kernels let only root do it")
+    if not shutil.which("script"):
+        pytest.skip("there is no script(1) to make a terminal")
+    (outside.folder / "plan").write_text(outside.plan(argv(TYPING), "agent", sandbox))
+    command = f"exec {shlex.join(outside.command)} < {outside.folder}/plan"
+    done = subprocess.run(
+        ["script", "-qec", command, "/dev/null"], env=outside.env, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert b"begun" in done.stdout
+    assert (outside.mark.encode() in done.stdout) == (sandbox == "host")
 
 
 LISTING = "import os; print('open', sorted(os.listdir('/proc/self/fd'), key=int)); print(os.listdir('/proc/1/fd'))"
