@@ -45,7 +45,6 @@ OURS |= {
 }
 TRIAL = [sys.executable, "-I", "-S", "-c", ""]
 NOWHERE = Path(os.devnull)
-GPU = Path("/dev")
 SYSTEM = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"))
 
 
@@ -77,10 +76,9 @@ class Uid:
             os.chown(scratch, uid, uid)
             stack.enter_context(files.open_to(box, who, base(), PASSAGE))
             stack.callback(_ended, uid, lock)
-            if box.gpu and (
-                closed := [path for path in GPU.glob("nvidia*") if path.is_char_device() and not who.may(path, READ | WRITE)]
-            ):
-                raise UserError(f"the sandbox uid cannot use the GPU: run `chmod o+rw {_quoted(sorted(closed))}`")
+            devices = [path for path in sorted(Path("/dev").glob("nvidia*")) if path.is_char_device()] if box.gpu else []
+            if closed := [path for path in devices if not who.may(path, READ | WRITE)]:
+                raise UserError(f"the sandbox uid cannot use the GPU: run `chmod o+rw {_quoted(closed)}`")
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
             env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
@@ -110,9 +108,8 @@ def _not_root() -> str | None:
     lines = Path("/proc/self/status").read_text().splitlines()
     have = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
     if missing := [name for bit, name in NEEDED.items() if not have >> bit & 1]:
-        return (
-            f"needs capabilities that this root does not have: start the container with `--cap-add {' --cap-add '.join(missing)}`"
-        )
+        flags = " ".join(f"--cap-add {name}" for name in missing)
+        return f"needs capabilities that this root does not have: start the container with `{flags}`"
     mapped = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
     if not any(first <= PASSAGE and UIDS[-1] + KILLER < first + count for first, _, count in mapped):
         return f"needs the user ids {PASSAGE} to {UIDS[-1] + KILLER}, which this container does not have: give it 65536 of them"
