@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +123,12 @@ def make_lab(tmp_path: Path) -> Lab:
     made.git("add", ".")
     made.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "the toy task")
     return made
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user may enter, as pytest's own are not."""
+    path = Path(tempfile.mkdtemp(prefix="harness-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

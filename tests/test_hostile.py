@@ -1,6 +1,6 @@
 """Agents and candidates that misbehave get a verdict with a reason, and reach nothing but their file.
 
-What the sandbox `uid` promises of this has its attacks in test_uid.py.
+What the sandbox `uid` promises of this has its attacks in test_uid.py and test_uid_night.py.
 """
 
 from __future__ import annotations

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Lab, make_lab
-from machine import ANYBODY, NAMESPACES, filtered, missing, readable, with_caps
+from machine import missing
 
 from harness.models import UserError
 from harness.process import inner_env, run
 from harness.protocols import Box, Exit
-from harness.sandboxes import SANDBOXES, files, reach
+from harness.sandboxes import SANDBOXES, files
 from harness.sandboxes.init import alive
 from harness.sandboxes.uid import PASSAGE, UIDS
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 PYTHON = "/usr/bin/python3"  # the interpreter of the tests may lie where nobody else can run it
-CHANGE = "sed -i 's/5.0/4.0/' toy/solution.py"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may enter, as pytest's own are not."""
-    path = Path(tempfile.mkdtemp(prefix="harness-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def confined(place: Path, script: str, sandbox: str = "uid", deadline_s: float = 10.0, **fields: object) -> Exit:
@@ -238,150 +223,6 @@ def test_the_tree_dies_with_the_harness_and_what_a_killed_init_left_is_ended(pla
             stack.enter_context(SANDBOXES["uid"]().wrap(["true"], Box(cwd=place)))
     assert not alive(uid)
     assert not left.exists()
-
-
-@pytest.mark.parametrize(
-    ("modes", "reachable", "exposes"),
-    [
-        ({"": 0o700}, False, []),
-        ({"": 0o755}, True, [""]),
-        ({"": 0o711}, True, [""]),
-        ({"a": 0o700}, True, [""]),
-        ({"": 0o711, "a": 0o711, "a/needed": 0o755}, True, ["a/file", "file"]),
-        ({"": 0o711, "a": 0o711, "a/file": 0o600, "file": 0o640, "a/needed": 0o755}, True, []),
-        ({"": 0o711, "a": 0o700, "file": 0o600, "a/needed": 0o755}, True, []),
-    ],
-)
-def test_reach(place: Path, modes: dict[str, int], reachable: bool, exposes: list[str]) -> None:
-    top = place / "secret"
-    (top / "a/needed").mkdir(parents=True)
-    for name in ("file", "a/file", "a/needed/file"):
-        (top / name).write_text("x")
-    for name, mode in modes.items():
-        (top / name).chmod(mode)
-    needed = [top / "a/needed"] if "a/needed" in modes else []
-    assert reach.reaches(top, ANYBODY) == reachable
-    assert reach.exposed(top, needed, ANYBODY) == [top / name for name in exposes]
-
-
-class Readable(Lab):
-    """A lab whose harness runs with an interpreter that other users can run, too, and with what `machine` begins with."""
-
-    machine: tuple[str, ...] = ()
-
-    def command(self, *args: str) -> list[str]:  # type: ignore[override]
-        return [*readable(), *self.machine, *Lab.command(*args)]
-
-
-@pytest.fixture
-def lab(place: Path) -> Lab:
-    made = make_lab(place)
-    made.path.chmod(0o700)
-    Path(made.env["HOME"]).mkdir(mode=0o700)
-    (Path(made.env["HOME"]) / ".ssh").mkdir()
-    (Path(made.env["HOME"]) / ".ssh/id_rsa").write_text("secret")
-    return Readable(made.path, made.env)
-
-
-def night(lab: Lab, script: str, *options: str) -> dict[str, object]:
-    lab.agent("hostile", script)
-    lab.harness("run", "--tag", "t", "--agent", "hostile", "--experiments", "1", "--sandbox", "uid", *options)
-    return json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
-
-
-def test_a_night_is_recorded_as_what_it_is(lab: Lab) -> None:
-    lab.harness("run", "--tag", "t", "--agent", "better", "--agent", "crash", "--experiments", "2", "--sandbox", "uid")
-    assert [row[3] for row in lab.rows()] == ["keep", "keep", "crash"]
-    record = json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
-    assert (record["sandbox"], record["measurements"][0]["sandbox"]) == ("uid", "uid")
-    assert "uid sandbox" in lab.git("log", "-1", "--format=%B", "autoresearch/t")
-    lab.harness("resume", "--tag", "t", "--experiments", "3")
-    lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "4", "--sandbox", "bubblewrap")
-    assert [row[3] for row in lab.rows()][-1] != "void"
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter has x86-64's numbers")
-def test_a_night_in_the_confinement_that_docker_gives_to_root(lab: Lab) -> None:
-    lab.machine = (*with_caps(), *filtered(*NAMESPACES))  # type: ignore[attr-defined]
-    run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1")
-    assert "cannot make namespaces" in lab.harness(*run_it, code=1).stderr
-    lab.harness(*run_it, "--sandbox", "uid")
-    assert [row[3] for row in lab.rows()] == ["keep", "keep"]
-    checks = {each["check"]: each["problem"] for each in json.loads(lab.harness("doctor", "--json", code=1).stdout)}
-    assert "cannot make namespaces" in checks["sandbox bubblewrap, which a night uses here unless --sandbox names another"]
-    assert any(check.startswith("sandbox uid could be used: weaker") for check in checks)
-    (Path(lab.env["HOME"]) / ".config/harness").mkdir(parents=True)
-    (Path(lab.env["HOME"]) / ".config/harness/config.yaml").write_text("sandbox: uid\n")
-    checks = {each["check"]: each["problem"] for each in json.loads(lab.harness("doctor", "--json").stdout)}
-    assert checks["sandbox uid, which a night uses here unless --sandbox names another"] is None
-
-
-def test_a_night_of_attacks(lab: Lab) -> None:
-    home, lab.env["API_KEY"] = lab.env["HOME"], "secret"
-    secrets = (
-        f"{home}/.ssh/id_rsa",
-        f"{lab.path}/.git/HEAD",
-        f"{lab.path}/program.md",
-        "../../../logs/t/0000.log",
-        "/etc/shadow",
-    )
-    reads = "; ".join(f"cat '{path}' && echo READ" for path in (*secrets, "../../../settings/t.json", "../../../hidden.log"))
-    lists = "; ".join(f"ls '{path}' && echo LISTED" for path in (home, lab.path, "..", "../..", "../../.."))
-    body = "import os; print('uid', os.getuid(), os.access('../request.json', os.R_OK), os.access('../..', os.R_OK))"
-    late = "(setsid sh -c 'sleep 0.3; echo late >> toy/solution.py' >/dev/null 2>&1 &)"
-    leaves = f"printenv API_KEY && echo READ; git log -1 --format=GIT-%s; {late}; echo x > AGENTS.md"
-    record = night(lab, f'{reads}; {lists}; {leaves}; {CHANGE}; echo "{body}" >> toy/solution.py')
-    seen = lab.git("show", "refs/experiments/t/0001:transcript.txt")
-    assert "READ" not in seen
-    assert "LISTED" not in seen
-    assert "GIT-" in seen
-    assert record["verdict"]["status"] == "keep"  # type: ignore[index]
-    assert "late" not in lab.git("show", "autoresearch/t:toy/solution.py")
-    told = lab.git("show", "refs/experiments/t/0001:train-1.log")
-    assert "uid 609" in told
-    assert "False False" in told
-
-
-def test_a_hidden_file_of_the_system_refuses_the_night(lab: Lab) -> None:
-    lab.edit("toy/task.yaml", "outputs:", "hidden: [sh, -c, 'echo /usr/share/common-licenses/BSD']\noutputs:")
-    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "hide")
-    done = lab.harness("run", "--tag", "t", "--agent", "better", "--experiments", "1", "--sandbox", "uid", code=1)
-    assert "the sandbox uid cannot hide /usr/share/common-licenses/BSD: every user can read it" in done.stderr
-
-
-def test_what_others_could_read_or_not_enter_is_one_sentence_with_its_mend(lab: Lab) -> None:
-    run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1", "--sandbox", "uid")
-    home, state = Path(lab.env["HOME"]), Path(lab.env["XDG_STATE_HOME"])
-    lab.path.chmod(0o755)
-    assert f"could read {lab.path}: run `chmod 700 '{lab.path}'`" in lab.harness(*run_it, code=1).stderr
-    lab.path.chmod(0o700)
-    home.chmod(0o750 | 1)
-    assert f"could read {home}: run `chmod 700 {home}`" in lab.harness(*run_it, code=1).stderr
-    home.chmod(0o700)
-    state.mkdir(exist_ok=True)
-    state.chmod(0o700)
-    said = lab.harness(*run_it, code=1).stderr
-    assert (
-        f"cannot enter {state}: put it elsewhere with `export XDG_STATE_HOME=/var/lib/harness`, or run `chmod o+x {state}`"
-        in said
-    )
-    state.chmod(0o755)
-    home.parent.chmod(0o777)
-    assert f"since everybody may write to {home.parent}: run `chmod o-w {home.parent}`" in lab.harness(*run_it, code=1).stderr
-    home.parent.chmod(0o755)
-    if readable():
-        done = subprocess.run(Lab.command(*run_it), cwd=lab.path, env=lab.env, capture_output=True, text=True)
-        assert "as another user, who cannot enter" in done.stderr
-        assert "install it below /usr or /opt, or run `chmod o+x" in done.stderr
-    lab.harness(*run_it)
-
-
-def test_an_ordinary_user_is_told(lab: Lab) -> None:
-    code = "from harness.sandboxes import get; get('uid')"
-    done = subprocess.run(
-        [*readable(), "setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code], capture_output=True
-    )
-    assert b"the sandbox uid needs root" in done.stderr
 
 
 def test_sweeping_follows_no_link(place: Path) -> None:
