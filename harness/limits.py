@@ -8,6 +8,7 @@ watchdog's in all three.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,7 @@ class Grouped(Watchdog):
     """A watchdog over a tree whose memory and processes the kernel counts, in a cgroup."""
 
     group: groups.Group
+    killed = False
 
     def begin(self, pid: int, inside: bool) -> None:
         """Also look whether it is in the group already."""
@@ -143,13 +145,15 @@ class Grouped(Watchdog):
         return "" if self._entered() else super().full(processes, held)
 
     def _entered(self) -> bool:
-        """Whether the tree was seen in the group: its start is a moment before that."""
+        """Whether the tree was seen in the group: its start is a moment before that. Until then the watchdog holds it alone."""
         if not self.group.seen and self._tree:
             self.group.look(self._tree.pid)
+        self.name = type(self).name if self.group.seen else WATCHDOG
         return self.group.seen
 
     def kill(self) -> None:
         """Everything at once, however fast it forks."""
+        self.killed = True
         if self._entered():
             self.group.kill()
 
@@ -181,13 +185,20 @@ class Scope(Grouped):
         """Name the scope; systemd-run makes it."""
         super().__init__(limits, places)
         unit = groups.name().replace(".", "-", 1)
-        wanted = [f"MemoryMax={limits.memory_mb}M", "MemorySwapMax=0"] if limits.memory_mb else []
-        wanted += [f"TasksMax={limits.processes + OURS}"] if limits.processes else []
-        run = ["systemd-run", "--user", "--scope", "--quiet", "--collect", f"--unit={unit}"]
-        clean = ["env", *(part for name in groups.BUS for part in ("-u", name))]
-        self.prefix = (*run, *(part for each in wanted for part in ("-p", each)), "--", *clean)
+        wanted = ["-p", f"MemoryMax={limits.memory_mb}M", "-p", "MemorySwapMax=0"] if limits.memory_mb else []
+        wanted += ["-p", f"TasksMax={limits.processes + OURS}"] if limits.processes else []
+        made = shlex.join(["systemd-run", "--user", "--scope", "--quiet", "--collect", *wanted])
+        clean = shlex.join(["env", *(part for name in (*groups.BUS, "INVOCATION_ID") for part in ("-u", name))])
+        # A manager that answers can still be unable to take a process over: then the watchdog alone holds the tree.
+        script = f'{made} true 2>/dev/null && exec {made} --unit={unit} {clean} "$@"; exec {clean} "$@"'
+        self.prefix = ("sh", "-c", script, "sh")
         self.env = {name: os.environ[name] for name in groups.BUS if name in os.environ}
         self.group = groups.Group(Path(f"{unit}.scope"))
+
+    def exceeded(self, code: int | None = None) -> str:
+        """Systemd ends a scope that is out of memory and removes its counters: nobody else can kill what is outside the sandbox."""
+        ended = code in (-signal.SIGTERM, -signal.SIGKILL) and not self.killed and self.group.seen
+        return super().exceeded(code) or (self.no_memory() if ended and self.limits.memory_mb else "")
 
 
 KINDS: dict[str, type[Watchdog]] = {CGROUP: Cgroup, SYSTEMD: Scope, WATCHDOG: Watchdog}

@@ -197,10 +197,10 @@ class Process:
         self._stop_watching()
         for thread in self._threads:
             thread.join(2.0)
-        exceeded, name = self._exceeded, self._guard.name if self._guard else ""
-        if self._guard and not exceeded:
-            exceeded = self._guard.exceeded(code)
-        self._exit = Exit(code, seconds, cpu_s, memory_mb, self.tail(), exceeded=exceeded, limits=name)
+        exceeded, held_by = "", ""
+        if self._guard:
+            exceeded, held_by = self._exceeded or self._guard.exceeded(code), self._guard.name
+        self._exit = Exit(code, seconds, cpu_s, memory_mb, self.tail(), exceeded=exceeded, limits=held_by)
 
     def _read(self, log: Path, limit: int) -> None:
         assert self._child.stdout is not None

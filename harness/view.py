@@ -68,7 +68,7 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     for number, run in enumerate(record.measurements, 1):
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
-        lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
+        lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"]
         lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
         curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
@@ -96,7 +96,9 @@ def measured(run: Measurement, metric: Metric) -> str:
     """One measurement by itself."""
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
     lines = [f"{metric.name} {metric.shown(run.value)}" if run.status == "ok" else f"{run.status}: {run.reason}"]
-    lines += [f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB"]
+    lines += [
+        f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"
+    ]
     lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
     lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
