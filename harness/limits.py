@@ -196,7 +196,7 @@ class Scope(Grouped):
         self.group = groups.Group(Path(f"{unit}.scope"))
 
     def exceeded(self, code: int | None = None) -> str:
-        """Systemd ends a scope that is out of memory and removes its counters; nobody else can kill what is outside the box."""
+        """Systemd ends a scope that is out of memory and removes its counters; nobody inside can kill bubblewrap itself."""
         ended = code in (-signal.SIGTERM, -signal.SIGKILL) and not self.killed and self.group.seen
         return super().exceeded(code) or (self.no_memory() if ended and self.limits.memory_mb else "")
 
