@@ -62,7 +62,7 @@ def test_ctrl_c_while_an_agent_works_costs_nothing(lab: Lab) -> None:
 
 
 def test_two_harnesses_on_one_tag_are_refused(lab: Lab) -> None:
-    lab.agent("slow", "sleep 3; sed -i 's/5.0/4.0/' toy/solution.py")
+    lab.agent("slow", "sleep 15; sed -i 's/5.0/4.0/' toy/solution.py")
     night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1")
     wait_for(lab, "propose")
     assert "another harness is at work on 't'" in lab.harness("run", "--tag", "t", "--agent", "slow", code=1).stderr
