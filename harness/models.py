@@ -20,6 +20,7 @@ from harness.spec import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
+Split = Literal["validation", "test"]
 PROGRESS = "progress.json"
 
 
@@ -54,40 +55,22 @@ class Experiment(Value):
     branch: str | None = None
 
 
-class Request(Value):
-    """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
+class Audit(Value):
+    """What a referee checked besides the score. `summary` is shown to agents and in merge messages; `figures` are not."""
 
-    Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
-    `hidden` wins over everything.
-    """
-
-    task: Task
-    tree: Path
-    work: Path
-    commit: str
-    seed: int
-    sandbox: str
-    hidden: list[Path] = []
-    readable: list[Path] = []
-
-    @property
-    def result(self) -> Path:
-        """Where the referee writes its one Measurement."""
-        return self.work / "measurement.json"
-
-    @property
-    def progress(self) -> Path:
-        """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float}."""
-        return self.work / PROGRESS
+    passed: bool
+    summary: str
+    figures: dict[str, float] = {}
 
 
 class Measurement(Value):
     """The metric with its evidence. `void`: the infrastructure failed, not the idea.
 
     `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
-    `limits` names who held the run to its limits.
+    `checkpoint` is the SHA-256 of what was scored; `limits` names who held the run to its limits.
     """
 
+    version: Literal[1] = 1
     status: Literal["ok", "crash", "invalid", "void"]
     reason: str = ""
     value: float | None = None
@@ -102,12 +85,56 @@ class Measurement(Value):
     notes: dict[str, str] = {}
     curve: list[tuple[int, float]] = []
     log_tail: str = ""
+    audit: Audit | None = None
+    checkpoint: str = ""
+    hardware: dict[str, str] = {}
     versions: dict[str, str] = {}
     trusted: str = ""
 
     def facts(self) -> Measurement:
         """The measurement without its curve and log, which are kept beside the record: ten thousand have to fit into memory."""
         return self.model_copy(update={"curve": [], "log_tail": ""})
+
+
+class Against(Value):
+    """What a referee may compare a run with: the baseline's runs, and a file of the incumbent's value of each item."""
+
+    baseline: list[Measurement] = []
+    items: Path | None = None
+
+
+class Request(Value):
+    """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
+
+    Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
+    `hidden` wins over everything. `split` is "test" only for what agents never learn of: certificates and promotions.
+    """
+
+    task: Task
+    tree: Path
+    work: Path
+    commit: str
+    seed: int
+    sandbox: str
+    split: Split = "validation"
+    against: Against = Against()
+    hidden: list[Path] = []
+    readable: list[Path] = []
+
+    @property
+    def result(self) -> Path:
+        """Where the referee writes its one Measurement."""
+        return self.work / "measurement.json"
+
+    @property
+    def progress(self) -> Path:
+        """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float}."""
+        return self.work / PROGRESS
+
+    @property
+    def items(self) -> Path:
+        """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
+        return self.work / "items.npy"
 
 
 class Verdict(Value):
