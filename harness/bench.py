@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import git
-from harness.models import Measurement, Request, Task
+from harness.models import Measurement, Request, Split, Task
 from harness.protocols import Cancel, Runner
 from harness.state import StateFolder
 from harness.steps import Step, reached
@@ -26,7 +26,7 @@ class Bench:
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
 
-    def run(self, commit: str, seed: int, work: Path, cancel: Cancel) -> Measurement | None:
+    def run(self, commit: str, seed: int, work: Path, cancel: Cancel, split: Split = "validation") -> Measurement | None:
         """One run of a commit, from an exported tree of its own in the empty folder `work`; None when it was cancelled.
 
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
@@ -41,6 +41,7 @@ class Bench:
             commit=commit,
             seed=seed,
             sandbox=self.sandbox,
+            split=split,
             hidden=list(self.hidden),
             readable=list(self.readable),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -77,6 +78,15 @@ def commit_of(repo: Repo, name: str) -> str:
         return str(repo.revparse_single(name).peel(pygit2.Commit).id)
     except (KeyError, ValueError, pygit2.InvalidSpecError) as error:
         raise UserError(f"{name!r} is neither a file nor a commit of {root(repo)}: `git log` lists the commits") from error
+
+
+def person(repo: Repo) -> str:
+    """Who works here, as git would name the author of a commit, or else the user id and the machine."""
+    try:
+        found = repo.default_signature
+        return f"{found.name} <{found.email}>"
+    except (KeyError, pygit2.GitError):
+        return f"uid {os.getuid()} on {platform.node()}"
 
 
 def valid_name(ref: str) -> bool:

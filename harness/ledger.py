@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from harness import git, refs
-from harness.models import Experiment, Record, Task, UserError, Verdict
+from harness.models import Experiment, Measurement, Record, Task, UserError, Verdict
 from harness.steps import Step, reached
 
 BASELINE = "0000"
@@ -222,6 +222,12 @@ def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, p
         started=now(),
         updated=now(),
     )
+
+
+def evidence(run: str, measured: Measurement) -> dict[str, str]:
+    """The long texts of a measurement, by the names that they have beside a record: log and curve."""
+    curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)
+    return {f"train-{run}.log": measured.log_tail, f"curve-{run}.tsv": curve}
 
 
 def now() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import judge
-from harness.ledger import BASELINE
+from harness.ledger import BASELINE, evidence
 from harness.models import Measurement, Record, UserError, Verdict
 from harness.night import Night
 from harness.steps import Step
@@ -40,9 +40,7 @@ def repeat(night: Night, record: Record, times: int) -> Record:
 def add(night: Night, record: Record, measured: Measurement) -> Record:
     """Write a measurement into the record, its log and its curve beside it."""
     record = record.model_copy(update={"measurements": [*record.measurements, measured.facts()]})
-    number = len(record.measurements)
-    curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)
-    return night.ledger.save(record, Step.MEASURED, {f"train-{number}.log": measured.log_tail, f"curve-{number}.tsv": curve})
+    return night.ledger.save(record, Step.MEASURED, evidence(str(len(record.measurements)), measured))
 
 
 def decide(night: Night, record: Record) -> Verdict | None:

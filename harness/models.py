@@ -67,7 +67,7 @@ class Measurement(Value):
     """The metric with its evidence. `void`: the infrastructure failed, not the idea.
 
     `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
-    `checkpoint` is the SHA-256 of what was scored; `limits` names who held the run to its limits.
+    `checkpoint` is the SHA-256 of what was scored, `split` what it was scored on; `limits` names who held the run to its limits.
     """
 
     version: Literal[1] = 1
@@ -75,6 +75,7 @@ class Measurement(Value):
     reason: str = ""
     value: float | None = None
     seed: int = 0
+    split: Split = "validation"
     profile: str = ""
     sandbox: str = ""
     limits: str = ""

@@ -39,6 +39,10 @@ class Night(Bench):
     started: float = field(default_factory=time.monotonic)
 
     def watch(self, record: Record, phase: str, work: Path | None = None) -> Callable[[], bool]:
+        """`publish` for an experiment."""
+        return self.publish(record.id, record.experiment.agent, phase, work)
+
+    def publish(self, what: str, agent: str, phase: str, work: Path | None = None) -> Callable[[], bool]:
         """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run."""
         started, asked = time.monotonic(), False
 
@@ -50,8 +54,8 @@ class Night(Bench):
             status = Status(
                 pid=os.getpid(),
                 tag=self.ledger.tag,
-                experiment=record.id,
-                agent=record.experiment.agent,
+                experiment=what,
+                agent=agent,
                 phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
                 elapsed_s=elapsed,
                 left_s=numbers.get("left_s", self.task.budget.propose_s - elapsed if not work else None),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import agents, config, git, locks, mirror, refs, sandboxes
 from harness.bench import Bench
+from harness.certificates import ALL
 from harness.harvest import MAX_FILE_BYTES, Unusable, read_file
 from harness.ledger import Ledger, checked_out
 from harness.models import AgentSpec, Measurement, Metric, Record, Stop, Task, UserError, Value
@@ -69,7 +70,7 @@ def open_night(
     sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]
     with locks.hold(repo, settings.tag):
-        locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
+        locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*", f"{ALL}{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
         bench = open_bench(repo, task, state, settings, sandbox, start)

@@ -6,7 +6,7 @@ in the names: `_s` seconds.
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,7 +50,7 @@ class Metric(Written):
         """The value as agents and commit messages may show it: a multiple of `resolution`."""
         if not self.resolution:
             return value
-        return round(round(value / self.resolution) * self.resolution, 12)
+        return round(round(value / self.resolution) * self.resolution, self._decimals) + 0.0  # never "-0"
 
     def shown(self, value: float | None) -> str:
         """`rounded` as text with the decimals that the resolution asks for, or "-" when there is no value."""
@@ -58,7 +58,13 @@ class Metric(Written):
             return "-"
         if not self.resolution:
             return f"{value:.6g}"
-        return f"{self.rounded(value):.{max(0, math.ceil(-math.log10(self.resolution)))}f}"
+        return f"{self.rounded(value):.{self._decimals}f}"
+
+    @property
+    def _decimals(self) -> int:
+        """How many decimals a multiple of the resolution has."""
+        exponent = Decimal(str(self.resolution)).normalize().as_tuple().exponent
+        return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 class Budget(Written):
@@ -125,6 +131,8 @@ class Task(Written):
     """The trusted program that measures a candidate; the default runs `command`, then `evaluate`."""
     command: list[str] = []
     """What the default referee runs in the sandbox; a leading `python` is the interpreter named by `python`."""
+    test_split: bool = False
+    """Whether its referee can also measure on data that nothing else ever looks at: only `harness certify` asks for it."""
     outputs: list[str] = []
     """Files that `command` writes and `evaluate` reads; everything else is read-only to it."""
     evaluate: list[str] = []

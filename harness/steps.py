@@ -34,6 +34,9 @@ class Step(StrEnum):
     MERGE_WRITTEN = "the merge commit is there, and no ref names it"
     MERGED = "the lab branch is at the merge"
     SETTLED = "the candidate's branch is gone"
+    OPENED = "a certificate names what is about to be measured on the test split"
+    CERTIFICATE_MEASURED = "the certificate holds the measurement"
+    CERTIFIED = "the certificate holds its result"
     REVIVED = "the record says that a person wants the branch back"
 
 

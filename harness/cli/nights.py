@@ -162,13 +162,13 @@ def remembered(repo: git.Repo, tag: str) -> Settings:
 
 
 @contextmanager
-def at_work(repo: git.Repo, settings: Settings) -> Iterator[tuple[Night, Screen]]:
-    """A night in the foreground, with progress on stderr; interrupted, it ends with exit code 130."""
+def at_work(repo: git.Repo, settings: Settings, again: str = "") -> Iterator[tuple[Night, Screen]]:
+    """A night in the foreground, with progress on stderr; interrupted, it ends with exit code 130 and says what continues it."""
     screen = Screen()
     with interruptible(screen) as interrupt:
         with open_night(repo, settings, interrupt, screen.tell, screen.show) as night:
             screen.say(f"autoresearch/{settings.tag}: {night.task.name}, profile {night.task.profile}, {night.sandbox} sandbox")
             yield night, screen
     if interrupt.soon:
-        screen.say(f"continue with: harness resume --tag {settings.tag}")
+        screen.say(f"continue with: {again or f'harness resume --tag {settings.tag}'}")
         raise typer.Exit(130)
