@@ -65,6 +65,7 @@ def measure(request: Request) -> Measurement:
     facts = Measurement(
         status="ok",
         seed=request.seed,
+        split=request.split,
         profile=request.task.profile,
         sandbox=request.sandbox,
         limits=ended.limits,

@@ -33,7 +33,9 @@ def measure(request: Request) -> Measurement:
     """Train and score; every failure of the candidate is a measurement, every failure of ours a void one."""
     started = time.monotonic()
     report = reporter(request.progress)
-    blank = Measurement(status="void", seed=request.seed, profile=request.task.profile, sandbox=request.sandbox)
+    blank = Measurement(
+        status="void", seed=request.seed, split=request.split, profile=request.task.profile, sandbox=request.sandbox
+    )
     try:
         prepared = ready(request.task.profile)
     except UserError as error:
