@@ -130,7 +130,7 @@ def _evaluate(request: Request) -> dict[str, object]:
     argv = (*python(request.task.evaluate, own), str(outputs))
     path = os.pathsep.join([str(Path(own).parent), os.environ.get("PATH", os.defpath)])
     env = clean_env(PATH=path) if own else clean_env(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
-    launch = Launch(argv, env, Path.cwd())
+    launch = Launch(argv, {**env, "HARNESS_SPLIT": request.split}, Path.cwd())
     ended = run(launch, request.work / "evaluate.log", request.task.budget.evaluate_s)
     if ended.code or ended.timed_out:
         return {"status": "invalid", "reason": f"evaluation failed: {ended.tail.strip()[-300:]}"}

@@ -35,6 +35,7 @@ class Evaluation:
         self.seq_len, self.vocab_size = data.meta.seq_len, data.meta.vocab_size
         self.deadline = time.monotonic() + request.task.budget.evaluate_s
         self.limit_s = request.task.budget.evaluate_s
+        self.part = "test" if request.split == "test" else "val"
         self.secret = False  # whether it has seen validation tokens
 
     def answer(self, process: Process, inputs: Rows) -> npt.NDArray[np.float32]:
@@ -101,7 +102,7 @@ def _score_rows(evaluation: Evaluation, process: Process, data: Data, batch: int
     probe = np.random.default_rng(0).integers(0, data.meta.vocab_size, (batch, data.meta.seq_len), dtype=np.uint16)
     _finite(evaluation.answer(process, probe))
     evaluation.secret = True
-    rows, sizes, total = data.rows("val"), data.token_bytes(), Score()
+    rows, sizes, total = data.rows(evaluation.part), data.token_bytes(), Score()
     order = np.random.default_rng().permutation(len(rows))
     with ThreadPoolExecutor(CPU_THREADS) as threads:
         for first in range(0, len(rows), batch):
