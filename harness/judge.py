@@ -41,7 +41,8 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
     if len(record.values) < baseline_runs(task.metric):
         return None
     noise, shown = sigma([record], task.metric), task.metric.shown(record.value)
-    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {figure(noise)}"
+    spread = difference(task.metric, noise)
+    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {spread}"
     return Verdict(status="keep", reason=reason, sigma=noise, value=record.value)
 
 
@@ -51,16 +52,23 @@ def judge(task: Task, incumbent: Record, baseline: Record, candidate: Record, no
         return failed
     if candidate.value is None or incumbent.value is None:
         return None
-    metric, bar = task.metric, MARGIN * noise
-    gain = metric.gain(incumbent.value, candidate.value)
-    what = f"{metric.name} {metric.shown(candidate.value)} against {metric.shown(incumbent.value)}"
-    figures = {"gain": gain, "sigma": noise, "value": candidate.value}
-    if gain > bar:
-        margin = f"{gain / noise:.1f} standard deviations of a run" if noise else "on a metric without noise"
-        return Verdict(status="keep", reason=f"{what}: better by {figure(gain)}, {margin}", **figures)
+    gain = task.metric.gain(incumbent.value, candidate.value)
+    kept = gain > MARGIN * noise
+    reason = _reason(task.metric, incumbent.value, candidate.value, noise, kept)
+    return Verdict(status="keep" if kept else "discard", reason=reason, gain=gain, sigma=noise, value=candidate.value)
+
+
+def _reason(metric: Metric, incumbent: float, candidate: float, noise: float, kept: bool) -> str:
+    """The verdict in words that follow from rounded values: the reason reaches agents, and a finer gain would tell them more."""
+    text = f"{metric.name} {metric.shown(candidate)} against {metric.shown(incumbent)}"
+    gain, spread = metric.gain(metric.rounded(incumbent), metric.rounded(candidate)), metric.rounded(noise)
+    if kept:
+        margin = f"{gain / spread:.1f} standard deviations of a run" if spread else "on a metric without noise"
+        better = f"by {difference(metric, gain)}" if gain > 0 else "by less than is shown"
+        return f"{text}: better {better}, " + (margin if spread or not noise else "more than the noise")
     if gain > 0:
-        return Verdict(status="discard", reason=f"{what}: better by {figure(gain)}, but {figure(bar)} is needed", **figures)
-    return Verdict(status="discard", reason=f"{what}: " + (f"worse by {figure(-gain)}" if gain else "no difference"), **figures)
+        return f"{text}: better by {difference(metric, gain)}, but {difference(metric, MARGIN * noise)} is needed"
+    return f"{text}: " + (f"worse by {difference(metric, -gain)}" if gain else "no difference")
 
 
 def _failure(measurements: list[Measurement]) -> Verdict | None:
@@ -79,6 +87,11 @@ def _too_much_compute(task: Task, baseline: Record, candidate: Record) -> Verdic
     return Verdict(
         status="invalid", reason=f"needed {used:.1f} CPU seconds, the limit is {factor:g} x the baseline's {allowed:.1f}"
     )
+
+
+def difference(metric: Metric, value: float) -> str:
+    """A difference of two values of the metric as agents may see it: never finer than the metric itself."""
+    return metric.shown(value) if metric.resolution else figure(value)
 
 
 def figure(value: float, sign: str = "") -> str:

@@ -225,9 +225,9 @@ def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, p
 
 
 def evidence(run: str, measured: Measurement) -> dict[str, str]:
-    """The long texts of a measurement, by the names that they have beside a record: log and curve."""
+    """The long texts of a measurement, by the names that they have beside a record: logs and curve."""
     curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)
-    return {f"train-{run}.log": measured.log_tail, f"curve-{run}.tsv": curve}
+    return {f"train-{run}.log": measured.log_tail, f"referee-{run}.log": measured.referee_tail, f"curve-{run}.tsv": curve}
 
 
 def now() -> str:

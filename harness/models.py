@@ -68,6 +68,8 @@ class Measurement(Value):
 
     `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
     `checkpoint` is the SHA-256 of what was scored, `split` what it was scored on; `limits` names who held the run to its limits.
+    `log_tail` is the end of what the candidate printed, `referee_tail` of what measured it: that may tell of scores, so it is
+    shown to people, never to agents.
     """
 
     version: Literal[1] = 1
@@ -86,6 +88,7 @@ class Measurement(Value):
     notes: dict[str, str] = {}
     curve: list[tuple[int, float]] = []
     log_tail: str = ""
+    referee_tail: str = ""
     audit: Audit | None = None
     checkpoint: str = ""
     hardware: dict[str, str] = {}
@@ -93,8 +96,8 @@ class Measurement(Value):
     trusted: str = ""
 
     def facts(self) -> Measurement:
-        """The measurement without its curve and log, which are kept beside the record: ten thousand have to fit into memory."""
-        return self.model_copy(update={"curve": [], "log_tail": ""})
+        """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""
+        return self.model_copy(update={"curve": [], "log_tail": "", "referee_tail": ""})
 
 
 class Against(Value):

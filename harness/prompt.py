@@ -11,7 +11,7 @@ from string import Template
 
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
-from harness.models import Record, Task
+from harness.models import Record, Task, Verdict
 from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
@@ -116,7 +116,7 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
-    text += f"verdict: {verdict.status}: {_reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
+    text += f"verdict: {verdict.status}: {_reason(verdict)}\n" if verdict else "verdict: none yet\n"
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -143,6 +143,6 @@ def _line(task: Task, record: Record) -> str:
     return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
 
 
-def _reason(reason: str) -> str:
-    """A reason as an agent may read it: bounded, on one line."""
-    return " ".join(reason.split())[:400]
+def _reason(verdict: Verdict) -> str:
+    """A reason as an agent may read it: bounded, on one line. What broke outside may have come across a score."""
+    return "something outside the experiment failed" if verdict.status == "void" else " ".join(verdict.reason.split())[:400]

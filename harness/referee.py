@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -133,14 +134,23 @@ def _evaluate(request: Request) -> dict[str, object]:
     launch = Launch(argv, {**env, "HARNESS_SPLIT": request.split}, Path.cwd())
     ended = run(launch, request.work / "evaluate.log", request.task.budget.evaluate_s)
     if ended.code or ended.timed_out:
-        return {"status": "invalid", "reason": f"evaluation failed: {ended.tail.strip()[-300:]}"}
+        return {"status": "invalid", "reason": f"evaluation failed: {_how(ended)}", "referee_tail": ended.tail[-4096:]}
     try:
         value = float(json.loads(ended.tail.strip().splitlines()[-1])["value"])
     except (ValueError, KeyError, IndexError, TypeError):
-        return {"status": "void", "reason": f"evaluate printed no JSON with a value: {ended.tail.strip()[-300:]}"}
+        return {"status": "void", "reason": "evaluate printed no JSON with a value", "referee_tail": ended.tail[-4096:]}
     if not math.isfinite(value):
         return {"status": "invalid", "reason": f"the metric is {value}"}
     return {"value": value}
+
+
+def _how(ended: Exit) -> str:
+    """How an evaluation failed, without what it said of the outputs: an exception's name, or the exit code."""
+    if ended.timed_out:
+        return f"still running after {ended.seconds:.0f} s"
+    last = ended.tail.strip().rpartition("\n")[2]
+    name = re.match(r"[A-Za-z_][\w.]{0,60}(?:Error|Exception|Exit|Interrupt)(?=:|$)", last)
+    return name[0] if name else f"exit code {ended.code}"
 
 
 if __name__ == "__main__":

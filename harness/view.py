@@ -13,6 +13,7 @@ from harness.state import Status
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 100
+LOGS = {"train": "the training log", "referee": "the referee's output"}
 
 
 def table(records: list[Record]) -> str:
@@ -76,9 +77,9 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     if proposal:
         lines += ["", proposal.hypothesis or "(no hypothesis was written)"]
         lines += ["", f"dropped   {', '.join(proposal.dropped)}"] if proposal.dropped else []
-    log = text(f"train-{len(record.measurements)}.log")
-    if log and record.measurements[-1].status != "ok":
-        lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
+    for name in ("train", "referee") if record.measurements and record.measurements[-1].status != "ok" else ():
+        if log := text(f"{name}-{len(record.measurements)}.log"):
+            lines += ["", f"the end of {LOGS[name]}:", log.rstrip()[-2000:]]
     return "\n".join(lines)
 
 
@@ -102,7 +103,8 @@ def measured(run: Measurement, metric: Metric) -> str:
     ]
     lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
-    lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
+    for name, log in (("train", run.log_tail), ("referee", run.referee_tail)) if run.status != "ok" else ():
+        lines += [f"the end of {LOGS[name]}:", log.rstrip()[-2000:]] if log else []
     return "\n".join(lines)
 
 
