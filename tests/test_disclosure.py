@@ -34,7 +34,7 @@ def prepare(lab: Lab, root: str) -> None:
     lab.edit("toy/evaluate.py", '"value": abs(x - 3)', VALUE)
     lab.edit("toy/evaluate.py", "import json", "import json, os")
     lab.edit("toy/task.yaml", "outputs:", "test_split: true\noutputs:")
-    lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 10, noise: 40")
+    lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 10")
     lab.edit("toy/task.yaml", "propose_s: 20, run_s: 5", "propose_s: 60, run_s: 60")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "a test split")
     code = base64.b64encode(SNOOP.replace('ROOT = "/"', f"ROOT = {root!r}").encode()).decode()
@@ -67,6 +67,21 @@ def told(text: str, secrets: set[float]) -> set[float]:
 
 @pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
 def test_no_agent_and_no_candidate_can_find_an_exact_or_a_sealed_score(lab: Lab, sandbox: str) -> None:
+    search(lab, sandbox)
+
+
+@pytest.mark.heavy
+def test_nor_can_the_candidate_that_is_certified_or_the_agent_after_it(lab: Lab) -> None:
+    secrets = search(lab, "bubblewrap")
+    lab.harness("certify", "--seeds", "2")
+    runs = [lab.git("show", f"refs/certificates/t/2:train-tip-{number}.log") for number in (1, 2)]
+    secrets |= set(numbers(json.loads(lab.git("show", "refs/certificates/t/2:certificate.json"))))
+    lab.harness("run", "--tag", "t", "--agent", "third", "--experiments", "3")
+    assert [told(text, secrets) for text in (*runs, (lab.state / "logs/t/0003.log").read_text())] == [set()] * 3
+
+
+def search(lab: Lab, sandbox: str) -> set[float]:
+    """A merged experiment, a certificate, and then the attack; the secrets that it did not find, or in a control did."""
     prepare(lab, "/" if sandbox == "bubblewrap" else str(lab.path.parent))
     options = ("--tag", "t", "--sandbox", sandbox)
     lab.harness("run", *options, "--agent", "first", "--experiments", "1")
@@ -75,7 +90,7 @@ def test_no_agent_and_no_candidate_can_find_an_exact_or_a_sealed_score(lab: Lab,
     names = ["certificate" if ref.startswith("refs/cert") else "record" for ref in refs]
     kept = [lab.git("show", f"{ref}:{name}.json") for ref, name in zip(refs, names, strict=True)]
     secrets = {number for text in kept for number in numbers(json.loads(text)) if number % 10}
-    assert len(secrets) >= 3 + 1 + 4 + 3  # runs of the baseline, of the candidate, of the certificate, and means
+    assert len(secrets) >= 2 + 4 + 3  # the two runs of the night, those of the certificate, their means and gain
     for place in ("runs/u/c1-tip-0/measurement.json", "status/u.json", "logs/u/0001.log"):  # another night's, at this moment
         (lab.state / place).parent.mkdir(parents=True, exist_ok=True)
         (lab.state / place).write_text(kept[-1])
@@ -84,14 +99,7 @@ def test_no_agent_and_no_candidate_can_find_an_exact_or_a_sealed_score(lab: Lab,
     agent, candidate = (lab.state / "logs/t/0002.log").read_text(), lab.git("show", "refs/experiments/t/0002:train-1.log")
     found = told(agent, secrets), told(candidate, secrets)
     assert found == ((set(), set()) if sandbox == "bubblewrap" else (secrets, secrets))
-    if sandbox == "none":
-        return
-    # Nor is there anything to find for the candidate that is certified, or for the agent after it.
-    lab.harness("certify", "--seeds", "2")
-    runs = [lab.git("show", f"refs/certificates/t/2:train-tip-{number}.log") for number in (1, 2)]
-    secrets |= set(numbers(json.loads(lab.git("show", "refs/certificates/t/2:certificate.json"))))
-    lab.harness("run", *options, "--agent", "third", "--experiments", "3")
-    assert [told(text, secrets) for text in (*runs, (lab.state / "logs/t/0003.log").read_text())] == [set()] * 3
+    return secrets
 
 
 @pytest.mark.parametrize(
