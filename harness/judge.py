@@ -1,7 +1,8 @@
 """Measurements of incumbent and candidate -> a verdict. Pure functions, no I/O; every reason is a sentence.
 
 A candidate is kept when it is better than the incumbent by more than two standard deviations of a single run, pooled
-over every commit that was measured more than once and never below the task's own prior.
+over every commit that was measured more than once and never below the task's own prior. Reasons are for agents and commit
+messages: what they say of the metric follows from its rounded values.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
         return failed
     if len(record.values) < baseline_runs(task.metric):
         return None
-    noise, shown = sigma([record], task.metric), task.metric.shown(record.value)
-    spread = difference(task.metric, noise)
-    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {spread}"
+    noise, shown = sigma([record], task.metric), task.metric.shown
+    seeds = _count(len(record.values), "seed")
+    reason = f"baseline {task.metric.name} {shown(record.value)} over {seeds}, standard deviation {shown(noise)}"
     return Verdict(status="keep", reason=reason, sigma=noise, value=record.value)
 
 
@@ -52,23 +53,18 @@ def judge(task: Task, incumbent: Record, baseline: Record, candidate: Record, no
         return failed
     if candidate.value is None or incumbent.value is None:
         return None
-    gain = task.metric.gain(incumbent.value, candidate.value)
-    kept = gain > MARGIN * noise
-    reason = _reason(task.metric, incumbent.value, candidate.value, noise, kept)
-    return Verdict(status="keep" if kept else "discard", reason=reason, gain=gain, sigma=noise, value=candidate.value)
-
-
-def _reason(metric: Metric, incumbent: float, candidate: float, noise: float, kept: bool) -> str:
-    """The verdict in words that follow from rounded values: the reason reaches agents, and a finer gain would tell them more."""
-    text = f"{metric.name} {metric.shown(candidate)} against {metric.shown(incumbent)}"
-    gain, spread = metric.gain(metric.rounded(incumbent), metric.rounded(candidate)), metric.rounded(noise)
-    if kept:
-        margin = f"{gain / spread:.1f} standard deviations of a run" if spread else "on a metric without noise"
-        better = f"by {difference(metric, gain)}" if gain > 0 else "by less than is shown"
-        return f"{text}: better {better}, " + (margin if spread or not noise else "more than the noise")
-    if gain > 0:
-        return f"{text}: better by {difference(metric, gain)}, but {difference(metric, MARGIN * noise)} is needed"
-    return f"{text}: " + (f"worse by {difference(metric, -gain)}" if gain else "no difference")
+    metric, bar = task.metric, MARGIN * noise
+    gain = metric.gain(incumbent.value, candidate.value)
+    what = f"{metric.name} {metric.shown(candidate.value)} against {metric.shown(incumbent.value)}"
+    figures = {"gain": gain, "sigma": noise, "value": candidate.value}
+    visible = metric.gain(metric.rounded(incumbent.value), metric.rounded(candidate.value))  # agents read this: no digit more
+    margin = f"more than the {metric.shown(bar)} asked for" if noise else "on a metric without noise"
+    if gain > bar:
+        return Verdict(status="keep", reason=f"{what}: better by {metric.shown(visible)}, {margin}", **figures)
+    if visible > 0:
+        return Verdict(status="discard", reason=f"{what}: better by {metric.shown(visible)}, not {margin}", **figures)
+    why = f"worse by {metric.shown(-visible)}" if visible else "no difference"
+    return Verdict(status="discard", reason=f"{what}: {why}", **figures)
 
 
 def _failure(measurements: list[Measurement]) -> Verdict | None:
@@ -87,11 +83,6 @@ def _too_much_compute(task: Task, baseline: Record, candidate: Record) -> Verdic
     return Verdict(
         status="invalid", reason=f"needed {used:.1f} CPU seconds, the limit is {factor:g} x the baseline's {allowed:.1f}"
     )
-
-
-def difference(metric: Metric, value: float) -> str:
-    """A difference of two values of the metric as agents may see it: never finer than the metric itself."""
-    return metric.shown(value) if metric.resolution else figure(value)
 
 
 def figure(value: float, sign: str = "") -> str:

@@ -83,6 +83,7 @@ def test_log_in_every_form(lab: Lab) -> None:
         "running": False,
         "now": None,
         "summary": "1 discard, 1 keep; distance 2.00 -> 1.00 with 1 merged",
+        "test_split_opened": 0,
     }
 
 
