@@ -92,7 +92,7 @@ def run(night: Night, certificate: Certificate, side: Side) -> Measurement | Non
     number, commits = len(certificate.measurements[side]), {"baseline": certificate.baseline, "tip": certificate.tip}
     work = night.state.run(certificate.tag, f"{certificate.id}-{side}-{number}")
     cancel = night.publish(certificate.id, side, f"run {number + 1} of {len(certificate.seeds)}", work)
-    measured = night.run(commits[side], certificate.seeds[number], work, cancel, certificate.split)
+    measured = night.run(commits[side], certificate.seeds[number], work, cancel, split=certificate.split)
     again = f"`harness certify --tag {certificate.tag}` goes on with certificate {certificate.id}"
     if measured and measured.status == "void":
         raise UserError(f"the run says nothing about the {side}: {measured.reason}; when that is mended, {again}")

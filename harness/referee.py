@@ -145,12 +145,12 @@ def _evaluate(request: Request) -> dict[str, object]:
 
 
 def _how(ended: Exit) -> str:
-    """How an evaluation failed, without what it said of the outputs: an exception's name, or the exit code."""
+    """How an evaluation failed, as agents may know it: an exception's name, or evaluate's own sentence without its numbers."""
     if ended.timed_out:
         return f"still running after {ended.seconds:.0f} s"
-    last = ended.tail.strip().rpartition("\n")[2]
+    last = ended.tail.strip().rpartition("\n")[2].strip()
     name = re.match(r"[A-Za-z_][\w.]{0,60}(?:Error|Exception|Exit|Interrupt)(?=:|$)", last)
-    return name[0] if name else f"exit code {ended.code}"
+    return name[0] if name else re.sub(r"[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?", "#", last)[:200] or f"exit code {ended.code}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Every change of state in the life of an experiment, in its order: where a night may be killed, and what is true then.
 
 The order is always: record first, then branch. So whatever a kill leaves half done is said by a record, and the next
-start finishes it. Each step is announced as an audit event (PEP 578) named `harness.step`; the tests kill a night at
-every one of them, and `scripts/bench` times them.
+start finishes it. Certificates have steps of their own, which only `harness certify` reaches. Each step is announced as
+an audit event (PEP 578) named `harness.step`; the tests kill a night at every one of them, and `scripts/bench` times them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ i=$(( {seed} / 100 ))
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
+# Those of certificates are killed at in test_certify.py.
 NEVER_IN_A_NIGHT = {Step.REVIVED, Step.OPENED, Step.CERTIFICATE_MEASURED, Step.CERTIFIED}
 
 

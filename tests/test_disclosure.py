@@ -119,6 +119,7 @@ def test_an_evaluation_that_fails_tells_agents_nothing_of_what_it_saw(lab: Lab, 
     assert [row[3] for row in lab.rows()][1] == verdict
     seen = (lab.state / "logs/t/0002.log").read_text()
     assert f"verdict: {verdict}" in seen
+    assert ("# is out of range" in seen) == (verdict == "invalid")
     assert "10062.5" not in seen
     assert "10062.5" in lab.harness("show", "1").stdout
 
