@@ -125,6 +125,8 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
+    if failed := ledger.text(record, "check.log"):
+        (folder / "check.log").write_text(failed, "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")

@@ -78,6 +78,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     log = text(f"train-{len(record.measurements)}.log")
     if log and record.measurements[-1].status != "ok":
         lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
+    if failed := text("check.log"):
+        lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
 
 
