@@ -123,8 +123,8 @@ def _dropped(before: Snapshot, after: Snapshot, patterns: list[str]) -> list[str
     return sorted(name for name in new if after[name] != FOLDER or not may_hold(patterns, name))
 
 
-def read_file(folder: Path, name: str, limit: int) -> bytes:
-    """The bytes of `folder`/`name`: a regular file with one link, at most `limit` bytes of UTF-8, no link on the way."""
+def read_file(folder: Path, name: str, limit: int, text: bool = True) -> bytes:
+    """The bytes of `folder`/`name`: a regular file with one link, at most `limit` bytes (of UTF-8), no link on the way."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(folder, flags | os.O_DIRECTORY)
     try:
@@ -132,7 +132,8 @@ def read_file(folder: Path, name: str, limit: int) -> bytes:
             inner = os.open(part, flags, dir_fd=handle)
             os.close(handle)
             handle = inner
-        return _checked(handle, name, limit)
+        data = _checked(handle, name, limit)
+        return _text(data, name) if text else data
     except FileNotFoundError:
         raise Unusable(f"{name} is gone") from None
     except OSError as error:
@@ -152,6 +153,10 @@ def _checked(handle: int, name: str, limit: int) -> bytes:
         data += chunk
     if len(data) > limit:
         raise Unusable(f"{name} is larger than {limit >> 10} KiB")
+    return data
+
+
+def _text(data: bytes, name: str) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ Agents see the metric rounded to the task's resolution, and training's own logs 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from string import Template
 
@@ -37,6 +38,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
+        check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         id=experiment,
         counts=counts(records),

@@ -141,7 +141,7 @@ class Task(Written):
     inputs: list[str] = []
     """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
     check: list[str] = []
-    """A quick trusted test of a candidate before its first run, in the sandbox: exit 0, or a last line that says what is wrong."""
+    """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
     python: str = ""
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
