@@ -91,7 +91,7 @@ def run(night: Night, certificate: Certificate, side: Side) -> Measurement | Non
     """One more run of a side, with its next seed; None when it was interrupted."""
     number, commits = len(certificate.measurements[side]), {"baseline": certificate.baseline, "tip": certificate.tip}
     work = night.state.run(certificate.tag, f"{certificate.id}-{side}-{number}")
-    cancel = night.publish(certificate.id, side, f"run {number + 1} of {len(certificate.seeds)}", work)
+    cancel = night.publish(certificate.id, side, f"run {number + 1} of {len(certificate.seeds)}", Step.RUN_GOES_ON, work=work)
     measured = night.run(commits[side], certificate.seeds[number], work, cancel, split=certificate.split)
     again = f"`harness certify --tag {certificate.tag}` goes on with certificate {certificate.id}"
     if measured and measured.status == "void":

@@ -24,6 +24,9 @@ TRIES, VANISHED = 10, "No such file or directory"
 RECENT_OBJECTS = 100  # those of the last few experiments
 
 
+LINK: int = FileMode.LINK
+
+
 class Repo(pygit2.Repository):
     """A repository that remembers the last objects written: `git gc --prune=now` in another terminal deletes what was
     written, and not yet named by a ref, while it looked. Before a ref is moved they are written again if they are gone.
@@ -106,7 +109,12 @@ def tree(repo: Repo, commit: str) -> str:
 
 def files(repo: Repo, commit: str) -> dict[str, str]:
     """Path -> blob id of every file of a commit; links and submodules are left out."""
-    return {path: str(entry.id) for path, entry in _walk(_commit(repo, commit).tree, "") if entry.filemode != FileMode.LINK}
+    return {path: blob for path, (blob, mode) in entries(repo, commit).items() if mode != FileMode.LINK}
+
+
+def entries(repo: Repo, commit: str) -> dict[str, tuple[str, int]]:
+    """Path -> blob id and mode of every file and link of a commit; submodules are left out."""
+    return {path: (str(entry.id), entry.filemode) for path, entry in _walk(_commit(repo, commit).tree, "")}
 
 
 def file(repo: Repo, commit: str, name: str) -> bytes | None:
@@ -214,9 +222,11 @@ def diff(repo: Repo, old: str, new: str) -> str:
     return repo.diff(_commit(repo, old), _commit(repo, new)).patch or ""
 
 
-def export(repo: Repo, commit_id: str, folder: Path) -> None:
-    """Write the files of a commit into `folder`: plain files and links, no filter, no submodule."""
+def export(repo: Repo, commit_id: str, folder: Path, wanted: Callable[[str], bool] = lambda _path: True) -> None:
+    """Write the files of a commit that are wanted into `folder`: plain files and links, no filter, no submodule."""
     for path, entry in _walk(_commit(repo, commit_id).tree, ""):
+        if not wanted(path):
+            continue
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.filemode == FileMode.LINK:

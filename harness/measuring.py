@@ -12,6 +12,11 @@ from harness.steps import Step
 def measure(night: Night, record: Record) -> Record:
     """Run the candidate until the judge has a verdict; the record as it was when the user interrupted a run."""
     night.ledger.open_branch(record)
+    if not record.measurements:  # a check that was passed is not stored: it is made again after a kill
+        if (checked := night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
+            return record
+        if checked.status != "ok":
+            return refuse(night, record, checked)
     while (verdict := decide(night, record)) is None:
         if (measured := run_once(night, record)) is None:
             return record
@@ -23,6 +28,14 @@ def measure(night: Night, record: Record) -> Record:
     if record.id == BASELINE and verdict.status != "keep":
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
     return night.close(record, verdict)
+
+
+def refuse(night: Night, record: Record, checked: Measurement) -> Record:
+    """Close an experiment whose candidate failed the task's check, with the end of the check's output beside its record."""
+    if record.id == BASELINE:
+        raise UserError(f"the unchanged code cannot be measured, {checked.reason}: repair it or the task, then use a new --tag")
+    verdict = Verdict.model_validate({"status": checked.status, "reason": checked.reason})
+    return night.close(record, verdict, {"check.log": checked.log_tail})
 
 
 def repeat(night: Night, record: Record, times: int) -> Record:
@@ -57,4 +70,5 @@ def run_once(night: Night, record: Record) -> Measurement | None:
     commit, number = record.experiment.commit, len(record.measurements)
     assert commit is not None
     work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
-    return night.run(commit, judge.seed(record.id, number), work, night.watch(record, f"run {number + 1}", work))
+    cancel = night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work)
+    return night.run(commit, judge.seed(record.id, number), work, cancel)

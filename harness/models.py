@@ -17,6 +17,7 @@ from harness.spec import PromptSpec as PromptSpec
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
 from harness.spec import Value as Value
+from harness.spec import Written
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
@@ -55,45 +56,68 @@ class Experiment(Value):
     branch: str | None = None
 
 
-class Audit(Value):
-    """What a referee checked besides the score. `summary` is shown to agents and in merge messages; `figures` are not."""
+class Audit(Written):
+    """What a referee checked besides the score."""
 
     passed: bool
+    """Whether the score counts."""
     summary: str
+    """What was found, as agents and merge messages may say it."""
     figures: dict[str, float] = {}
+    """The figures behind it, which agents are not shown."""
 
 
-class Measurement(Value):
-    """The metric with its evidence. `void`: the infrastructure failed, not the idea.
-
-    `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
-    `checkpoint` is the SHA-256 of what was scored, `split` what it was scored on; `limits` names who held the run to its limits.
-    `log_tail` is the end of what the candidate printed, `referee_tail` of what measured it: that may tell of scores, so it is
-    shown to people, never to agents.
-    """
+class Measurement(Written):
+    """The metric with its evidence: what a referee writes. Numbers compare where `harness` and `trusted` are the same."""
 
     version: Literal[1] = 1
+    """Of this form."""
     status: Literal["ok", "crash", "invalid", "void"]
+    """`void`: the infrastructure failed, not the idea."""
     reason: str = ""
+    """Why it is not ok, in a sentence."""
     value: float | None = None
+    """The metric."""
     seed: int = 0
+    """The seed of the run."""
     split: Split = "validation"
+    """What it was scored on."""
     profile: str = ""
+    """The profile of the task."""
     sandbox: str = ""
+    """What confined the candidate."""
     limits: str = ""
+    """Who held it to its limits."""
     seconds: dict[str, float] = {}
+    """Wall-clock seconds by phase."""
     cpu_s: float = 0.0
+    """CPU seconds of the run."""
     peak_memory_mb: float = 0.0
+    """The most memory that one process of the run had, in MiB."""
     figures: dict[str, float] = {}
+    """The task's own numbers of the run, which agents are shown."""
+    hidden_figures: dict[str, float] = {}
+    """The task's own numbers of the evaluation: they may tell of the score, so people see them, never agents."""
     notes: dict[str, str] = {}
+    """What the candidate said of itself."""
     curve: list[tuple[int, float]] = []
+    """(step, loss) as the candidate logged it; for pictures only."""
     log_tail: str = ""
+    """The end of what the candidate printed."""
     referee_tail: str = ""
+    """The end of what measured it: it may tell of scores, so it is shown to people, never to agents."""
     audit: Audit | None = None
+    """What was checked besides the score."""
     checkpoint: str = ""
+    """SHA-256 of what was scored."""
     hardware: dict[str, str] = {}
+    """What it ran on."""
     versions: dict[str, str] = {}
+    """Of the interpreter, the libraries and the data."""
+    harness: str = ""
+    """The version of the harness."""
     trusted: str = ""
+    """Hashes of what measured: the frozen files, the terms of the task, and programs outside the repository."""
 
     def facts(self) -> Measurement:
         """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""

@@ -6,6 +6,7 @@ Agents see the metric rounded to the task's resolution, and training's own logs 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from string import Template
 
@@ -37,6 +38,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
+        check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         id=experiment,
         counts=counts(records),
@@ -125,6 +127,8 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
+    if failed := ledger.text(record, "check.log"):
+        (folder / "check.log").write_text(failed, "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")

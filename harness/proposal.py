@@ -6,20 +6,23 @@ import re
 import unicodedata
 from pathlib import Path
 
+from harness import static
 from harness.harvest import Harvest, Snapshot, Unusable, harvest
-from harness.models import Proposal, Verdict
+from harness.models import Proposal, Task, Verdict
 from harness.protocols import Exit
 
 TITLE_CHARS = 100
 TEXT_CHARS = 8000
 
 
-def take(folder: Path, patterns: list[str], before: Snapshot, notebook: str) -> tuple[Harvest | None, str]:
-    """The harvest of a dead agent's worktree, or the reason why it cannot be used."""
+def take(folder: Path, task: Task, before: Snapshot, notebook: str) -> tuple[Harvest | None, str]:
+    """The harvest of a dead agent's worktree, and the reason why it cannot be used if there is one."""
     try:
-        return harvest(folder, patterns, before, notebook), ""
+        found = harvest(folder, task.editable, task.limits.editable_kb << 10, before, notebook)
     except Unusable as reason:
         return None, str(reason)
+    refused = (static.problem(name, data, task.limits) for name, data in found.files.items())
+    return found, next(filter(None, refused), "")
 
 
 def describe(ended: Exit, found: Harvest | None, refused: str, version: str, ok: list[int]) -> Proposal:

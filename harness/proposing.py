@@ -33,16 +33,16 @@ def propose(night: Night, record: Record) -> Record:
         readable = (night.state.mirror, *night.readable)
         box = agent_box(folder, patterns, home, readable, night.hidden, env, night.task.python)
         box = replace(box, limits=limits.settle(night.task.limits, "agent"))
-        before = snapshot(folder, patterns)
+        before = snapshot(folder, patterns, night.task.limits.editable_kb << 10)
         reached(Step.WORKTREE_MADE)
-        cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
         seed, seconds = judge.seed(record.id, 0), night.task.budget.propose_s
+        cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
         ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
         if ended.cancelled:
             return record
         if not folder.is_dir():
             return night.close(record, Verdict(status="void", reason="the worktree was deleted while the agent worked in it"))
-        found, refused = take(folder, patterns, before, prompt.notebook(records))
+        found, refused = take(folder, night.task, before, prompt.notebook(records))
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
     record = record.model_copy(update={"program": blob})

@@ -80,6 +80,8 @@ class Budget(Written):
     """Units of data that a run gets, as the task counts them; the same on a busy machine as on an idle one."""
     limit_s: Positive = 600
     """Wall-clock seconds after which a run whose budget is not in seconds is ended."""
+    check_s: Positive = 60
+    """Seconds that the task's `check` may take."""
     evaluate_s: Positive = 300
     """Seconds that the evaluation may take."""
     grace_s: Positive = 10
@@ -89,7 +91,10 @@ class Budget(Written):
 
 
 class Limits(Written):
-    """What everything in one sandbox together may use: an agent, a run, an evaluation. 0 removes a limit."""
+    """What everything in one sandbox together may use: an agent, a run, an evaluation. 0 removes a limit.
+
+    `editable_kb` and `literal_kb` are limits of the editable files themselves, looked at before anything is run.
+    """
 
     memory_mb: Natural | None = None
     """MiB of memory, temporary files included; by default half of the machine's for agents, four fifths for runs."""
@@ -105,6 +110,10 @@ class Limits(Written):
     """Files that one process may have open; 4096 by default."""
     output_mb: Annotated[int, Field(gt=0)] | None = None
     """MiB of output that are kept in a log; more is read and dropped; 4 by default."""
+    editable_kb: Annotated[int, Field(gt=0)] = 64
+    """KiB of one editable file as a candidate leaves it."""
+    literal_kb: Natural = 8
+    """KiB of one literal in Python code, and the measure of all data that it may carry (docs/tasks.md)."""
 
 
 class Stop(Written):
@@ -139,8 +148,10 @@ class Task(Written):
     """The trusted program that is given the folder of the outputs and prints {"value": ...} on its last line."""
     inputs: list[str] = []
     """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
+    check: list[str] = []
+    """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
     python: str = ""
-    """The interpreter of `command` and `evaluate`, such as .venv/bin/python; the harness's own when left out."""
+    """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
     """A trusted program that prints the paths that no sandbox may show, one a line."""
     budget: Budget = Budget()

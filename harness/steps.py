@@ -25,6 +25,8 @@ class Step(StrEnum):
     CANDIDATE_WRITTEN = "the candidate's commit is there, and no ref names it"
     PROPOSED = "the record names the candidate"
     BRANCHED = "the candidate's branch is there"
+    CHECK_GOES_ON = "the task's check has been at work for a moment"
+    CHECKED = "the candidate passed the task's check"
     EXPORTED = "the candidate's files are there for a run"
     RUN_STARTED = "the referee is about to be started"
     RUN_GOES_ON = "the referee has been at work for a moment"

@@ -71,7 +71,11 @@ def full(record: Record, text: Callable[[str], str]) -> str:
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"]
-        lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
+        lines += (
+            [f"          {', '.join(f'{name} {value:g}' for name, value in {**run.figures, **run.hidden_figures}.items())}"]
+            if run.figures or run.hidden_figures
+            else []
+        )
         curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
@@ -80,6 +84,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     for name in ("train", "referee") if record.measurements and record.measurements[-1].status != "ok" else ():
         if log := text(f"{name}-{len(record.measurements)}.log"):
             lines += ["", f"the end of {LOGS[name]}:", log.rstrip()[-2000:]]
+    if failed := text("check.log"):
+        lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
 
 
@@ -101,7 +107,11 @@ def measured(run: Measurement, metric: Metric) -> str:
     lines += [
         f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"
     ]
-    lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
+    lines += (
+        [", ".join(f"{name} {value:g}" for name, value in {**run.figures, **run.hidden_figures}.items())]
+        if run.figures or run.hidden_figures
+        else []
+    )
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
     for name, log in (("train", run.log_tail), ("referee", run.referee_tail)) if run.status != "ok" else ():
         lines += [f"the end of {LOGS[name]}:", log.rstrip()[-2000:]] if log else []

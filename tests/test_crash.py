@@ -33,6 +33,7 @@ NEVER_IN_A_NIGHT = {Step.REVIVED, Step.OPENED, Step.CERTIFICATE_MEASURED, Step.C
 
 def prepare(lab: Lab, nap: float) -> Lab:
     lab.agent("steady", AGENT.replace("NAP", str(nap)), "Better or worse")
+    lab.edit("toy/task.yaml", "outputs:", f"check: [python, -c, 'import time; time.sleep({nap})']\noutputs:")
     (lab.path.parent / "tmp").mkdir()
     lab.env["TMPDIR"] = str(lab.path.parent / "tmp")
     return lab
