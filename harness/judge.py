@@ -1,7 +1,8 @@
 """Measurements of incumbent and candidate -> a verdict. Pure functions, no I/O; every reason is a sentence.
 
 A candidate is kept when it is better than the incumbent by more than two standard deviations of a single run, pooled
-over every commit that was measured more than once and never below the task's own prior.
+over every commit that was measured more than once and never below the task's own prior. Reasons are for agents and commit
+messages: what they say of the metric follows from its rounded values.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
         return failed
     if len(record.values) < baseline_runs(task.metric):
         return None
-    noise, shown = sigma([record], task.metric), task.metric.shown(record.value)
-    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {figure(noise)}"
+    noise, shown = sigma([record], task.metric), task.metric.shown
+    seeds = _count(len(record.values), "seed")
+    reason = f"baseline {task.metric.name} {shown(record.value)} over {seeds}, standard deviation {shown(noise)}"
     return Verdict(status="keep", reason=reason, sigma=noise, value=record.value)
 
 
@@ -55,12 +57,14 @@ def judge(task: Task, incumbent: Record, baseline: Record, candidate: Record, no
     gain = metric.gain(incumbent.value, candidate.value)
     what = f"{metric.name} {metric.shown(candidate.value)} against {metric.shown(incumbent.value)}"
     figures = {"gain": gain, "sigma": noise, "value": candidate.value}
+    visible = metric.gain(metric.rounded(incumbent.value), metric.rounded(candidate.value))  # agents read this: no digit more
+    margin = f"more than the {metric.shown(bar)} asked for" if noise else "on a metric without noise"
     if gain > bar:
-        margin = f"{gain / noise:.1f} standard deviations of a run" if noise else "on a metric without noise"
-        return Verdict(status="keep", reason=f"{what}: better by {figure(gain)}, {margin}", **figures)
-    if gain > 0:
-        return Verdict(status="discard", reason=f"{what}: better by {figure(gain)}, but {figure(bar)} is needed", **figures)
-    return Verdict(status="discard", reason=f"{what}: " + (f"worse by {figure(-gain)}" if gain else "no difference"), **figures)
+        return Verdict(status="keep", reason=f"{what}: better by {metric.shown(visible)}, {margin}", **figures)
+    if visible > 0:
+        return Verdict(status="discard", reason=f"{what}: better by {metric.shown(visible)}, not {margin}", **figures)
+    why = f"worse by {metric.shown(-visible)}" if visible else "no difference"
+    return Verdict(status="discard", reason=f"{what}: {why}", **figures)
 
 
 def _failure(measurements: list[Measurement]) -> Verdict | None:

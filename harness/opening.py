@@ -115,7 +115,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
         runner=LocalRunner(trusted),
         sandbox=sandbox.name,
         readable=readable,
-        hidden=hidden_paths(task, trusted, state.path),
+        hidden=(*hidden_paths(task, trusted, state.path), state.secret),
     )
 
 

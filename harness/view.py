@@ -70,6 +70,7 @@ def full(record: Record, text: Callable[[str], str]) -> str:
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"]
         lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
+        lines += [f"          {line}" for line in evidence(run)]
         curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
@@ -79,6 +80,17 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     if log and record.measurements[-1].status != "ok":
         lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
     return "\n".join(lines)
+
+
+def evidence(run: Measurement) -> list[str]:
+    """What a measurement says of its audit and its machine."""
+    lines = []
+    if run.audit:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in run.audit.figures.items())
+        lines += [f"{run.audit.summary if run.audit.passed else 'audit failed'}: {figures}"]
+    if run.hardware:
+        lines += [", ".join(f"{name} {value}" for name, value in run.hardware.items())]
+    return lines
 
 
 def runs(record: Record) -> str:
@@ -100,6 +112,7 @@ def measured(run: Measurement, metric: Metric) -> str:
         f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"
     ]
     lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
+    lines += evidence(run)
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
     lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
     return "\n".join(lines)

@@ -137,4 +137,4 @@ def test_a_noisy_metric_gets_three_baseline_seeds_and_a_bar(lab: Lab) -> None:
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "noisy")
     lab.harness("run", "--tag", "t", "--agent", "better", "--experiments", "1")
     assert "over 3 seeds" in lab.harness("show", "0").stdout
-    assert "better by 1, but 1.2 is needed" in lab.harness("show", "1").stdout
+    assert "better by 1.00, not more than the 1.20 asked for" in lab.harness("show", "1").stdout
