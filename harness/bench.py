@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes
-from harness.models import Measurement, Request, Split, Task
+from harness.models import Against, Measurement, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
 from harness.state import StateFolder
@@ -32,8 +32,19 @@ class Bench:
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
 
-    def run(self, commit: str, seed: int, work: Path, cancel: Cancel, split: Split = "validation") -> Measurement | None:
+    def run(
+        self,
+        commit: str,
+        seed: int,
+        work: Path,
+        cancel: Cancel,
+        against: Against | None = None,
+        items: Path | None = None,
+        split: Split = "validation",
+    ) -> Measurement | None:
         """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled.
+
+        What the referee leaves of each item's value goes to `items`.
 
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
         """
@@ -47,12 +58,16 @@ class Bench:
             seed=seed,
             sandbox=self.sandbox,
             split=split,
+            against=against or Against(),
             hidden=list(self.hidden),
             readable=list(self.readable),
         )
         reached(Step.RUN_STARTED)
         measured = self.runner.measure(request, cancel)
         reached(Step.RUN_ENDED)
+        if items and measured and measured.status == "ok" and request.items.is_file():
+            request.items.chmod(0o600)
+            request.items.replace(items)
         if measured is None or measured.status != "void":
             shutil.rmtree(work, ignore_errors=True)
         return measured and measured.model_copy(update={"trusted": self.trusted, "harness": __version__})

@@ -12,7 +12,7 @@ import random
 from harness import __version__, git, interval, locks, refs
 from harness.certificates import SIDES, Certificate, Certificates, Result, Side, openings
 from harness.ledger import BASELINE, now
-from harness.models import Measurement, Split, Task, UserError
+from harness.models import Against, Measurement, Split, Task, UserError
 from harness.night import Night
 from harness.steps import Step
 
@@ -92,7 +92,8 @@ def run(night: Night, certificate: Certificate, side: Side) -> Measurement | Non
     number, commits = len(certificate.measurements[side]), {"baseline": certificate.baseline, "tip": certificate.tip}
     work = night.state.run(certificate.tag, f"{certificate.id}-{side}-{number}")
     cancel = night.publish(certificate.id, side, f"run {number + 1} of {len(certificate.seeds)}", Step.RUN_GOES_ON, work=work)
-    measured = night.run(commits[side], certificate.seeds[number], work, cancel, split=certificate.split)
+    runs = night.ledger.get(BASELINE).measurements
+    measured = night.run(commits[side], certificate.seeds[number], work, cancel, Against(baseline=runs), split=certificate.split)
     again = f"`harness certify --tag {certificate.tag}` goes on with certificate {certificate.id}"
     if measured and measured.status == "void":
         raise UserError(f"the run says nothing about the {side}: {measured.reason}; when that is mended, {again}")

@@ -192,11 +192,12 @@ def merge_message(record: Record, verdict: Verdict) -> str:
     proposal = record.proposal
     assert proposal is not None
     runs = [m for m in record.measurements if m.status == "ok"]
+    how = [f"{record.profile} profile", f"{record.sandbox} sandbox", *(m.audit.summary for m in runs[-1:] if m.audit)]
     facts = {
         "Experiment": f"{record.experiment.tag}/{record.id}",
         "Agent": author(record)[0],
         "Metric": f"{record.metric.name} {record.metric.shown(record.value)}",
-        "Runs": f"{len(runs)} ({record.profile} profile, {record.sandbox} sandbox)",
+        "Runs": f"{len(runs)} ({', '.join(how)})",
     }
     trailers = "\n".join(f"{name}: {value}" for name, value in facts.items())
     return f"keep: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness import judge
 from harness.ledger import BASELINE, evidence
-from harness.models import Measurement, Record, UserError, Verdict
+from harness.models import Against, Measurement, Record, UserError, Verdict
 from harness.night import Night
 from harness.steps import Step
 
@@ -47,7 +47,13 @@ def repeat(night: Night, record: Record, times: int) -> Record:
         if measured.status == "void":
             raise UserError(f"the run says nothing about experiment {record.id}: {measured.reason}")
         record = add(night, record, measured)
+    forget(night)
     return record
+
+
+def forget(night: Night) -> None:
+    """Remove the values of each item that belong to any other commit than the incumbent's."""
+    night.state.forget_items(night.ledger.tag, night.ledger.incumbent().id)
 
 
 def add(night: Night, record: Record, measured: Measurement) -> Record:
@@ -71,4 +77,11 @@ def run_once(night: Night, record: Record) -> Measurement | None:
     assert commit is not None
     work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
     cancel = night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work)
-    return night.run(commit, judge.seed(record.id, number), work, cancel)
+    items = night.state.items(night.ledger.tag, record.id)
+    return night.run(commit, judge.seed(record.id, number), work, cancel, against(night), items)
+
+
+def against(night: Night) -> Against:
+    """What the referee may compare a run of this night with."""
+    items = night.state.items(night.ledger.tag, night.ledger.incumbent().id)
+    return Against(baseline=night.ledger.records()[0].measurements, items=items if items.is_file() else None)

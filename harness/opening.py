@@ -117,7 +117,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
         runner=LocalRunner(files),
         sandbox=sandbox.name,
         readable=readable,
-        hidden=hidden_paths(task, files, state.path),
+        hidden=(*hidden_paths(task, files, state.path), state.secret),
     )
 
 

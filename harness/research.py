@@ -10,7 +10,7 @@ import time
 
 from harness import __version__, git, refs
 from harness.ledger import BASELINE, new_record
-from harness.measuring import measure
+from harness.measuring import forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
@@ -86,4 +86,5 @@ def advance(night: Night, record: Record) -> None:
         record = measure(night, record)
     if record.state == "closed":
         night.ledger.settle(record)
+        forget(night)
         night.tell(record)

@@ -71,11 +71,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"]
-        lines += (
-            [f"          {', '.join(f'{name} {value:g}' for name, value in {**run.figures, **run.hidden_figures}.items())}"]
-            if run.figures or run.hidden_figures
-            else []
-        )
+        lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
+        lines += [f"          {line}" for line in evidence(run)]
         curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
@@ -87,6 +84,17 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     if failed := text("check.log"):
         lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
+
+
+def evidence(run: Measurement) -> list[str]:
+    """What a measurement says of its evaluation, its audit and its machine."""
+    lines = [", ".join(f"{name} {value:g}" for name, value in run.hidden_figures.items())] if run.hidden_figures else []
+    if run.audit:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in run.audit.figures.items())
+        lines += [f"{run.audit.summary if run.audit.passed else 'audit failed'}: {figures}"]
+    if run.hardware:
+        lines += [", ".join(f"{name} {value}" for name, value in run.hardware.items())]
+    return lines
 
 
 def runs(record: Record) -> str:
@@ -107,11 +115,8 @@ def measured(run: Measurement, metric: Metric) -> str:
     lines += [
         f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"
     ]
-    lines += (
-        [", ".join(f"{name} {value:g}" for name, value in {**run.figures, **run.hidden_figures}.items())]
-        if run.figures or run.hidden_figures
-        else []
-    )
+    lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
+    lines += evidence(run)
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
     for name, log in (("train", run.log_tail), ("referee", run.referee_tail)) if run.status != "ok" else ():
         lines += [f"the end of {LOGS[name]}:", log.rstrip()[-2000:]] if log else []

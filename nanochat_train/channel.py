@@ -162,7 +162,7 @@ def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: in
     if device(request.task.profile) == "cpu":
         env |= {name: str(CPU_THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         # Threads that wait sleep: spinning ones multiply time and CPU seconds when something else wants a core.
-        env |= {"OMP_WAIT_POLICY": "PASSIVE"}
+        env |= {"OMP_WAIT_POLICY": "PASSIVE", "TORCHINDUCTOR_DETERMINISTIC": "1"}
         # Large blocks stay in the process: otherwise a fifth of the time on a CPU goes to page faults.
         env |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
         env |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}

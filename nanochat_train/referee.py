@@ -8,20 +8,19 @@ The request is a `harness.models.Request`; the answer, a `harness.models.Measure
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
 
 from harness.models import Measurement, Request, UserError
 from harness.referee import serve
-from nanochat_train import data
+from nanochat_train import data, machine
 from nanochat_train.channel import Fault, Report, device
 from nanochat_train.data import Data
-from nanochat_train.evaluate import evaluate
-from nanochat_train.score import Score
+from nanochat_train.evaluate import Evaluated, evaluate
 from nanochat_train.session import Trained, train
 from nanochat_train.supply import Clock
 
@@ -41,13 +40,13 @@ def measure(request: Request) -> Measurement:
     except UserError as error:
         return blank.model_copy(update={"reason": str(error)})
     trained = Trained(Clock(request.task.budget), request.work / "checkpoint.safetensors")
-    trained_at: float | None = None
     ended: Fault | None = None
-    scored: Score | None = None
+    evaluated: Evaluated | None = None
+    hardware: dict[str, str] = {}
     try:
         train(request, prepared, trained, report)
-        trained_at = time.monotonic()
-        scored = evaluate(request, prepared, trained.state, report)
+        hardware = machine.hardware(request.work)  # at once: clocks and temperature are those of training
+        evaluated = evaluate(request, prepared, trained.state, report)
     except Fault as fault:
         ended = fault
     except UserError as error:
@@ -55,13 +54,18 @@ def measure(request: Request) -> Measurement:
     except Exception as error:
         traceback.print_exc()
         ended = Fault("void", f"the referee failed: {type(error).__name__}: {error}")
-    finished = time.monotonic()
-    seconds = {"total": finished - started, "evaluate": finished - trained_at if trained_at else 0.0}
-    result = blank.model_copy(update=evidence(trained, prepared, seconds))
+    seconds = {**(evaluated.seconds if evaluated else {}), "total": time.monotonic() - started}
+    result = blank.model_copy(
+        update={**evidence(trained, prepared, seconds), "hardware": hardware or machine.hardware(request.work)}
+    )
     trained.state.unlink(missing_ok=True)
-    if ended or scored is None:
+    if ended or evaluated is None:
         return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
-    return result.model_copy(update={"status": "ok", "value": scored.bits_per_byte})
+    result = result.model_copy(update={"audit": evaluated.audit, "checkpoint": evaluated.checkpoint})
+    if not evaluated.audit.passed:
+        return result.model_copy(update={"status": "invalid", "reason": evaluated.audit.summary})
+    np.save(request.items, evaluated.nll.reshape(-1), allow_pickle=False)
+    return result.model_copy(update={"status": "ok", "value": evaluated.score.bits_per_byte})
 
 
 def ready(profile: str) -> Data:
@@ -90,12 +94,7 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "curve": trained.curve,
         "log_tail": ended.tail if ended else "",
         "limits": ended.limits if ended else "",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": version("torch"),
-            "corpus": prepared.meta.corpus,
-            "tokenizer": prepared.meta.tokenizer,
-        },
+        "versions": {**machine.versions(), "corpus": prepared.meta.corpus, "tokenizer": prepared.meta.tokenizer},
     }
 
 

@@ -111,7 +111,14 @@ def test_an_honest_run_carries_its_evidence(course: Course, honest: Measurement)
     assert honest.cpu_s > 0
     assert honest.peak_memory_mb > 50
     assert honest.versions["corpus"] == course.data.meta.corpus
-    assert set(honest.seconds) == {"startup", "train", "evaluate", "total"}
+    assert set(honest.seconds) == {"startup", "train", "evaluate", "audit", "total"}
+    assert honest.hardware["cpu"]
+    assert int(honest.hardware["cores"]) > 0
+    assert {"python", "torch", "numpy", "corpus", "tokenizer"} <= set(honest.versions)
+    assert honest.audit is not None
+    assert honest.audit.passed
+    assert honest.audit.summary == f"audit passed, {honest.audit.figures['cuts']:.0f} cuts"
+    assert honest.audit.figures["certified"] == pytest.approx(honest.value, abs=1e-6)
 
 
 def test_a_model_that_knows_nothing_scores_what_arithmetic_says(course: Course) -> None:
