@@ -83,7 +83,9 @@ def test_tip_and_baseline_are_measured_on_the_test_split_with_the_same_fresh_see
     assert parsed(lab, "show", "c1")["sentence"] == said.splitlines()[-1]
     assert (parsed(lab, "log"), lab.harness("log", "--tsv").stdout, lab.git("log", "--format=%H %B", "autoresearch/t")) == before
     assert lab.harness("log").stdout.endswith("sealed test split opened once; certificates: c1, see `harness show c1`\n")
-    assert "sealed test split opened once" in lab.harness("status").stdout
+    lab.git("update-ref", "refs/certificates/another-night/1", "refs/certificates/t/1")
+    assert parsed(lab, "status")["test_split_opened"] == 2
+    assert "sealed test split opened 2 times; certificates: c1, see" in lab.harness("status").stdout
     # What was certified stays, whatever is deleted.
     for ref in ("refs/heads/autoresearch/t", "refs/experiments/t/0000", "refs/experiments/t/0001"):
         lab.git("update-ref", "-d", ref)
@@ -93,6 +95,7 @@ def test_tip_and_baseline_are_measured_on_the_test_split_with_the_same_fresh_see
     assert "train-tip-2.log" in lab.git("ls-tree", "--name-only", "refs/certificates/t/1")
 
 
+@pytest.mark.heavy
 def test_every_opening_counts_whichever_night_it_was_for(lab: Lab) -> None:
     prepare(lab)
     lab.harness("certify", "--seeds", "2")

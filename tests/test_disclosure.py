@@ -106,7 +106,7 @@ def search(lab: Lab, sandbox: str) -> set[float]:
     ("evaluate", "verdict"),
     [
         ("sys.exit(f'{3000 + x * 1000:.4f} is out of range')", "invalid"),
-        ("print(json.dumps({'score': 3000 + x * 1000})); sys.exit()", "void"),
+        pytest.param("print(json.dumps({'score': 3000 + x * 1000})); sys.exit()", "void", marks=pytest.mark.heavy),
     ],
 )
 def test_an_evaluation_that_fails_tells_agents_nothing_of_what_it_saw(lab: Lab, evaluate: str, verdict: str) -> None:
