@@ -12,7 +12,6 @@ Everything is in units of the standard deviation of one run, and larger gains ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 FAR = 35.0  # beyond so many standard deviations the error function underflows; its asymptote is exact enough
@@ -30,25 +29,6 @@ class Prior:
     gain: float = 3.0
     loss: float = 5.0
 
-    def refitted(self, observed: Iterable[tuple[float, float]]) -> Prior:
-        """Fitted to (observed gain, its standard error) of past candidates by expectation maximisation.
-
-        This prior counts as FEWEST candidates of its own, and the share of better ones never falls below LEAST.
-        """
-        seen, fitted = list(observed), self
-        for _ in range(8 if seen else 0):
-            sides = [fitted.sides(gain, error) for gain, error in seen]
-            better, worse = (sum(side[name].share for side in sides) for name in (0, 2))
-            total = FEWEST + len(seen)
-            shares = (FEWEST * self.better + better) / total, (FEWEST * self.worse + worse) / total
-            # A mean size is an average over the candidates of its side, the prior's own among them.
-            up = (FEWEST * self.better * self.gain + sum(s[0].share * s[0].mean for s in sides)) / (FEWEST * self.better + better)
-            down = (FEWEST * self.worse * self.loss - sum(s[2].share * s[2].mean for s in sides)) / (FEWEST * self.worse + worse)
-            good = max(LEAST, shares[0])
-            bad = min(shares[1], 1.0 - good)
-            fitted = Prior(good, 1.0 - good - bad, bad, max(up, 1.0), max(down, 1.0))
-        return fitted
-
     def sides(self, observed: float, error: float) -> tuple[Side, Side, Side]:
         """The posterior of the gain: its better, neutral and worse part, after a mean gain with a standard error."""
         up, down = _tail(observed, error, self.gain), _tail(-observed, error, self.loss)
@@ -63,6 +43,36 @@ class Prior:
             Side(neutral, 0.0, 0.0, 0.0, 0.0, 0.0),
             Side(worse, -down[1], down[2], -observed - error**2 / self.loss, error, -1.0),
         )
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What edits were like so far, and so the prior for the next: updated by each candidate (online expectation
+    maximisation; Cappe and Moulines 2009).
+
+    The first prior counts as FEWEST candidates, and the share of better ones never falls below LEAST. `better` and
+    `worse` are expected counts, `gains` and `losses` expected sums.
+    """
+
+    prior: Prior = Prior()
+    seen: int = 0
+    better: float = 0.0
+    worse: float = 0.0
+    gains: float = 0.0
+    losses: float = 0.0
+
+    def after(self, observed: float, error: float) -> Experience:
+        """With one more closed candidate: its mean gain as observed, and the standard error of that."""
+        up, _, down = self.prior.sides(observed, error)
+        seen, better, worse = self.seen + 1, self.better + up.share, self.worse + down.share
+        gains, losses = self.gains + up.share * up.mean, self.losses - down.share * down.mean
+        first, total = Prior(), FEWEST + seen
+        good = max(LEAST, (FEWEST * first.better + better) / total)
+        bad = min((FEWEST * first.worse + worse) / total, 1.0 - good)
+        gain = (FEWEST * first.better * first.gain + gains) / (FEWEST * first.better + better)
+        loss = (FEWEST * first.worse * first.loss + losses) / (FEWEST * first.worse + worse)
+        prior = Prior(good, 1.0 - good - bad, bad, max(1.0, gain), max(1.0, loss))
+        return Experience(prior, seen, better, worse, gains, losses)
 
 
 @dataclass(frozen=True)

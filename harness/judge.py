@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.belief import Gain, Incumbent, Prior
+from harness.belief import Experience, Gain, Incumbent, Prior
 from harness.models import Measurement, Metric, Record, Task, Verdict
 from harness.noise import Noise, degrees, noise
 
-KEEP, DISCARD = 0.9, 0.1
+KEEP, DISCARD = 0.9, 0.2  # simulated: at 0.1, runs spent on hopeless candidates cost more than they save
 MOST_RUNS = 6
 LEAST = 0.125  # standard deviations of a run: a smaller gain is none
 BASELINE_RUNS = 3
@@ -26,7 +26,7 @@ CONTROL_EVERY = 25  # candidates on one incumbent for each control run of it
 TOKENS_A_SIGMA = 400  # code tokens added for which one more standard deviation of gain is asked
 SIMPLER = 30  # tokens of code, about five lines: a change that removes so many may be kept without a gain,
 WORSE = 0.75  # unless it loses more than this, in standard deviations
-REMEMBERED = 300  # closed candidates that the prior is fitted to, and that refine the incumbent
+REMEMBERED = 500  # closed candidates that the prior is fitted to, and that refine the incumbent
 SURE = (0.999, 0.99, 0.95, 0.9)
 
 Next = Verdict | Literal["run", "control"]
@@ -63,8 +63,11 @@ def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record])
         return None
     sigma, sign = measured.sigma, -1.0 if task.metric.direction == "minimize" else 1.0
     closed = [(r, r.verdict) for r in records[1:] if r.verdict and r.verdict.error][-REMEMBERED:]
-    prior = Prior().refitted(((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma) for _, past in closed)
-    known = Standing(measured, Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2), prior, sign)
+    learnt = Experience()
+    for _, past in closed:
+        learnt = learnt.after((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma)
+    belief = Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2)
+    known = Standing(measured, belief, learnt.prior, sign)
     for record, past in closed:
         if record.experiment.base == tip and past.status == "discard":
             after = known.incumbent.after(known.gain(record), len(record.values), False, measured.left)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import statistics
+from functools import reduce
 
 import numpy as np
 import pytest
 
-from harness.belief import Gain, Incumbent, Prior
+from harness.belief import Experience, Gain, Incumbent, Prior
 
 GRID = np.linspace(-80, 80, 320_001)
 
@@ -74,11 +75,10 @@ def test_the_prior_follows_the_history_and_never_gives_up() -> None:
     rng = random.Random(5)
     lucky = [(rng.expovariate(1 / 6) + rng.gauss(0, 1), 1.0) for _ in range(200)]
     barren = [(-rng.expovariate(1 / 2) + rng.gauss(0, 1), 1.0) for _ in range(300)]
-    hopeful, sober = Prior().refitted(lucky), Prior().refitted(barren)
+    hopeful, sober = (reduce(lambda known, seen: known.after(*seen), past, Experience()).prior for past in (lucky, barren))
     assert hopeful.better > 0.5
     assert hopeful.gain > 4
     assert 0.03 <= sober.better < 0.1
     assert sober.loss < 3.5
-    assert Prior().refitted([]) == Prior()
     for fitted in (hopeful, sober):
         assert fitted.better + fitted.neutral + fitted.worse == pytest.approx(1.0)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.belief import Incumbent, Prior
-from harness.judge import BASELINE_RUNS, CONTROL_EVERY, DISCARD, KEEP, LEAST, MOST_RUNS, REMEMBERED
+from harness.belief import Experience, Incumbent
+from harness.judge import BASELINE_RUNS, CONTROL_EVERY, DISCARD, KEEP, LEAST, MOST_RUNS
 
 SIGMA = 4e-4
 PAGE = """\
@@ -110,24 +110,24 @@ def higher(night: Night, margin: float = 0.0, seeds: int = 1) -> None:
 
 def bayes(night: Night) -> None:
     """The harness's judge, with its own constants."""
-    known, prior, seen = Incumbent.measured([night.run() for _ in range(BASELINE_RUNS)]), Prior(), []
+    known, learnt = Incumbent.measured([night.run() for _ in range(BASELINE_RUNS)]), Experience()
     while night.runs < night.budget:
         gain, scores = night.idea(), list[float]()
         while True:
             scores.append(night.run(gain))
-            found = known.gain(scores, prior)
+            found = known.gain(scores, learnt.prior)
             real = found.above(LEAST)
             if not DISCARD <= real <= KEEP or len(scores) >= MOST_RUNS:
                 break
             if known.variance > 1 / len(scores):
                 known = known.control(night.run())
-        seen.append((found.observed, found.error))
+        learnt = learnt.after(found.observed, found.error)
         kept = real > KEEP
         known = known.after(found, len(scores), kept)
         if kept:
             night.keep(gain)
         if night.candidates % CONTROL_EVERY == 0:
-            known, prior = known.control(night.run()), Prior().refitted(seen[-REMEMBERED:])
+            known = known.control(night.run())
         night.recorded = known.mean
 
 
