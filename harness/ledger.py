@@ -200,7 +200,8 @@ def merge_message(record: Record, verdict: Verdict) -> str:
         "Runs": f"{len(runs)} ({', '.join(how)})",
     }
     trailers = "\n".join(f"{name}: {value}" for name, value in facts.items())
-    return f"keep: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"
+    what = "simplify" if verdict.simpler else "keep"
+    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"
 
 
 def author(record: Record) -> tuple[str, str]:

@@ -30,7 +30,10 @@ class UserError(Exception):
 
 
 class Proposal(Value):
-    """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted."""
+    """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
+
+    `added` counts tokens of code, without comments; negative where the change removes some.
+    """
 
     title: str
     hypothesis: str = ""
@@ -42,6 +45,7 @@ class Proposal(Value):
     reason: str = ""
     dropped: list[str] = []
     notebook: str = ""
+    added: int = 0
 
 
 class Experiment(Value):
@@ -166,13 +170,26 @@ class Request(Value):
 
 
 class Verdict(Value):
-    """What became of an experiment, why in a sentence, and the figures behind it."""
+    """What became of an experiment, why in a sentence, and the figures behind it, in the metric's unit.
+
+    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real;
+    `observed` is the difference that was measured, `error` its standard error. `value`, with `value_sd`, is what is
+    believed of the candidate's true value: for a kept one it is what the next has to beat. `sigma`: the noise of one run
+    then; `runs`: how many runs the verdict rests on. `simpler`: kept for less code, not for a gain.
+    """
 
     status: Status
     reason: str
     gain: float | None = None
+    gain_sd: float | None = None
+    probability: float | None = None
+    observed: float | None = None
+    error: float | None = None
     sigma: float | None = None
     value: float | None = None
+    value_sd: float | None = None
+    runs: int = 0
+    simpler: bool = False
 
 
 class Record(Value):
@@ -210,5 +227,7 @@ class Record(Value):
 
     @property
     def value(self) -> float | None:
-        """Mean of `values`."""
+        """What is believed of a kept experiment's true value, so that a lucky run flatters nobody; else the mean of `values`."""
+        if self.verdict and self.verdict.status == "keep" and self.verdict.value is not None:
+            return self.verdict.value
         return sum(self.values) / len(self.values) if self.values else None

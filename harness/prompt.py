@@ -12,7 +12,8 @@ from string import Template
 
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
-from harness.models import Record, Task, Verdict
+from harness.models import Metric, Record, Task, Verdict
+from harness.noise import noise as measured_noise
 from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
@@ -26,7 +27,6 @@ COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
 def render(task: Task, program: str, records: list[Record], incumbent: Record, experiment: str) -> str:
     """The prompt for one proposal; a placeholder without a value is our bug and raises KeyError."""
     metric, baseline = task.metric, next(record for record in records if record.id == BASELINE)
-    bar = judge.MARGIN * judge.sigma(records, metric)
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         program=program.strip(),
         metric=metric.name,
@@ -34,7 +34,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         incumbent=metric.shown(incumbent.value),
         incumbent_id=incumbent.id,
         baseline=metric.shown(baseline.value),
-        bar=f"by more than {metric.shown(bar)}" if bar else "at all",
+        bar=bar(metric, measured_noise(records, metric).sigma),
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
@@ -44,6 +44,14 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         counts=counts(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
     )
+
+
+def bar(metric: Metric, noise: float) -> str:
+    """What it takes to be kept, in words."""
+    if not noise:
+        return "at all"
+    sure = f"with a probability above {100 * judge.KEEP:g} %"
+    return f"{sure}: one run is off by {metric.shown(noise)} or so, and a close call is run again with other seeds"
 
 
 def editable(task: Task) -> str:

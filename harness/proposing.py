@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness import git, judge, limits, mirror, prompt
+from harness import git, limits, mirror, prompt
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Record, Verdict
@@ -12,6 +12,7 @@ from harness.night import Night
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
+from harness.simplicity import tokens
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, worktree
 
@@ -35,7 +36,7 @@ def propose(night: Night, record: Record) -> Record:
         box = replace(box, limits=limits.settle(night.task.limits, "agent"))
         before = snapshot(folder, patterns, night.task.limits.editable_kb << 10)
         reached(Step.WORKTREE_MADE)
-        seed, seconds = judge.seed(record.id, 0), night.task.budget.propose_s
+        seed, seconds = int(record.id), night.task.budget.propose_s
         cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
         ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
         if ended.cancelled:
@@ -58,7 +59,9 @@ def accept(
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
-    record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed})})
+    record = record.model_copy(
+        update={"proposal": proposal.model_copy(update={"files": changed, "added": added(night, blobs, changed)})}
+    )
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}
     if refused:
         why = f"the agent {ended.exceeded}, and {refused}" if ended.exceeded else refused
@@ -73,6 +76,15 @@ def accept(
     branch = f"exp/{night.ledger.tag}/{record.id}-{slug(proposal.title)}"
     experiment = record.experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
     return night.ledger.save(record.model_copy(update={"experiment": experiment, "state": "measuring"}), Step.PROPOSED, texts)
+
+
+def added(night: Night, before: dict[str, str], changed: dict[str, str | None]) -> int:
+    """Tokens of code that a change adds."""
+    count = 0
+    for name, blob in changed.items():
+        count += tokens(name, git.read(night.repo, blob) if blob else None)
+        count -= tokens(name, git.read(night.repo, before[name]) if name in before else None)
+    return count
 
 
 def candidate_message(record: Record) -> str:

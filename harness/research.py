@@ -10,7 +10,7 @@ import time
 
 from harness import __version__, git, refs
 from harness.ledger import BASELINE, new_record
-from harness.measuring import forget, measure
+from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
@@ -27,6 +27,7 @@ def research(night: Night) -> str:
             advance(night, record)
     while not (reason := over(night)):
         advance(night, begin(night))
+        control_if_due(night)
         pack_if_needed(night.repo, night.state)
     return reason
 

@@ -108,6 +108,8 @@ class Limits(Written):
     """Files and folders made, temporary ones included; 200000 by default."""
     open_files: Natural | None = None
     """Files that one process may have open; 4096 by default."""
+    peak_memory_factor: Positive | None = None
+    """A run that needs more than this many times the baseline's memory is discarded."""
     output_mb: Annotated[int, Field(gt=0)] | None = None
     """MiB of output that are kept in a log; more is read and dropped; 4 by default."""
     editable_kb: Annotated[int, Field(gt=0)] = 64
@@ -154,6 +156,8 @@ class Task(Written):
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
     """A trusted program that prints the paths that no sandbox may show, one a line."""
+    judge: Literal["bayes", "greedy"] = "bayes"
+    """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
     budget: Budget = Budget()
     """What one experiment may cost."""
     limits: Limits = Limits()

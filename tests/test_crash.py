@@ -23,7 +23,7 @@ from harness.steps import Step
 MORTAL = Path(__file__).with_name("mortal.py")
 # Slow enough to be asked once whether it goes on; the candidate, too. Odd ones are better, even ones worse.
 AGENT = """\
-i=$(( {seed} / 100 ))
+i={seed}
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
