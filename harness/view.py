@@ -103,7 +103,7 @@ def measured(run: Measurement, metric: Metric) -> str:
     ]
     lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
-    lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
+    lines += ["the end of its output:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
     return "\n".join(lines)
 
 

@@ -161,3 +161,15 @@ def test_data_in_code_costs_no_run(lab: Lab) -> None:
     lab.edit("toy/task.yaml", "literal_kb: 0", "editable_kb: 4")
     lab.harness("run", "--tag", "v", "--agent", "smuggler", "--experiments", "1")
     assert "toy/solution.py is larger than 4 KiB" in lab.harness("show", "1", "--tag", "v").stdout
+
+
+def test_a_night_on_a_file_that_carries_data_itself_is_refused_at_once(lab: Lab) -> None:
+    (lab.path / "toy/solution.py").write_text((lab.path / "toy/solution.py").read_text() + f"TABLE = {list(range(600))}\n")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "a table")
+    said = lab.harness("run", "--tag", "t", "--agent", "better", code=1).stderr
+    assert "task.yaml, line 3: no change of it could be taken: toy/solution.py: a literal of 600 values at line 5" in said
+    assert "raise limits.editable_kb or limits.literal_kb" in said
+    assert lab.harness("measure").stdout.startswith("distance 2.00")
+    lab.edit("toy/task.yaml", "outputs:", "limits: {literal_kb: 16}\noutputs:")
+    night(lab, "better")
+    assert record(lab)["verdict"]["status"] == "keep"
