@@ -41,6 +41,7 @@ def test_train_py_passes(tmp_path: Path) -> None:
     assert checked(tmp_path) == (0, "passed: it trains, saves, loads, and its logits are finite and causal")
 
 
+@pytest.mark.heavy
 def test_attention_without_its_mask_is_found(tmp_path: Path) -> None:
     code, said = checked(tmp_path, ("is_causal=True", "is_causal=False"))
     assert code == 1
