@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, refs, sandboxes, trusted
+from harness import agents, config, git, locks, mirror, refs, sandboxes, static, trusted
 from harness.bench import Bench
 from harness.certificates import ALL
+from harness.config import place
 from harness.ledger import BASELINE, Ledger, checked_out
 from harness.models import AgentSpec, Record, Stop, Task, UserError, Value
 from harness.night import Interrupt, Night
@@ -72,6 +73,8 @@ def open_night(
         state.clear(settings.tag)
         bench = open_bench(repo, task, state, settings, sandbox, start)
         check_comparable(ledger, bench)
+        if settings.agents:
+            check_room(bench, Path(settings.task))
         night = Night(
             **vars(bench),
             ledger=ledger,
@@ -155,6 +158,15 @@ def check_comparable(ledger: Ledger, bench: Bench) -> None:
             f"{ledger.tag!r} cannot go on, its numbers would not compare: {what}; put that back, or begin a new baseline where "
             f"it ended, with `git switch --detach autoresearch/{ledger.tag}` and `harness run --tag NEW`"
         )
+
+
+def check_room(bench: Bench, file: Path) -> None:
+    """A UserError when an editable file is itself beyond the limits of one, so that no change of it could be taken."""
+    blobs = git.files(bench.repo, bench.start)
+    for index, name in enumerate(bench.task.editable):
+        if name in blobs and (found := static.problem(name, git.read(bench.repo, blobs[name]), bench.task.limits)):
+            where = place(file, bench.task.profile, "editable", str(index))
+            raise UserError(f"{where}: no change of it could be taken: {found}; raise limits.editable_kb or limits.literal_kb")
 
 
 def not_ready(task: Task, folder: Path, scratch: Path) -> str | None:

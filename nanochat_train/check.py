@@ -150,7 +150,7 @@ def main() -> int:
         traceback.print_exc()
         told = explain(error)
         place = f" (nanochat_train/train.py line {told['line']})" if told["line"] else ""
-        print(f"{told['kind']}: {told['text']}{place}")
+        print(f"{told['kind']}: {' '.join(told['text'].split())}{place}")
     else:
         print("passed: it trains, saves, loads, and its logits are finite and causal")
         return 0
