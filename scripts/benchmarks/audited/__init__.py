@@ -24,7 +24,7 @@ def load(path):
         return torch.ao.quantization.quantize_dynamic(full(path), {nn.Linear}, dtype=torch.qint8)""",
     "compiled": """
 eager = load
-def load(path): return torch.compile(eager(path))""",
+def load(path): return torch.compile(eager(path), dynamic=True)""",
 }
 PEEK = """
 own = logits
