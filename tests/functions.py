@@ -16,7 +16,6 @@ from nanochat_train.reference import reference
 from nanochat_train.score import nats
 
 VOCAB, LENGTH, BATCH = 32, 96, 16
-PLAN = audit.Plan(uniform=96, adaptive=48)
 Logits = npt.NDArray[np.float32]
 Model = Callable[[Rows], Logits]  # tokens [B, T] -> logits [B, T, V]
 

@@ -10,15 +10,17 @@ from nanochat_train import audit
 PAGE = """\
 # The causality audit
 
-`scripts/bench audit --audits {audits} --models {models} --tokens {tokens}` on {date}: {machine}. Profile cpu: {rows} rows of
-{seq_len} tokens, {cuts} cuts an audit ({uniform} uniform, {adaptive} adaptive). Losses and d in nats a token, scores in bits
-per byte. d is the loss of a fresh process that never saw what stands behind a cut, minus the one that is audited. Rejected is
-what has any |d| above {tolerance} nat, or a mean over the uniform cuts of more than {mean} nat and three standard errors.
+`scripts/bench audit --audits {audits} --models {models} --tokens {tokens}` on {date}: {machine}.
+
+Profile cpu: {rows} rows of {seq_len} tokens, {cuts} cuts an audit ({uniform} uniform, {adaptive} adaptive). Losses and d in nats
+a token, scores in bits per byte. d is the loss of a fresh process that never saw what stands behind a cut, minus the one that
+is audited. Rejected is what has any |d| above {tolerance} nat, or a mean over the uniform cuts of more than {mean} nat and three
+standard errors.
 
 ## Honest variants: {rejected} of {total} audits rejected
 
-{models} models, trained on {tokens} tokens each. `in one process`: fresh cuts, batches and weights for each audit, without a
-sandbox. `real`: two processes in the sandbox, as in a measurement.
+Models: {models}, trained on {tokens} tokens each. Fresh cuts, batches and weights for each audit, in one process without a
+sandbox; and once by real processes, as in a measurement.
 
 | variant | audits | rejected | largest d, median | 90 % | most | real: score | real: largest d |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
