@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +50,14 @@ def evaluate(request: Request, data: Data, state: Path, report: Report, claims: 
     before, started = digest(state), time.monotonic()
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         exam = Exam(request, data, state, report, rows, rng, threads)
-        with exam.ready("audit", audit.width(data.meta.seq_len)) as second:
+        with ExitStack() as stack:
+            second = exam.ready("audit", audit.width(data.meta.seq_len))
+            early = None if request.sandbox == "uid" else stack.enter_context(second)  # uid lends a tree to one at a time
             with exam.ready("evaluate", data.meta.seq_len, claims) as first:
                 nll = exam.score(first)
             scored = time.monotonic()
             cuts = audit.choose(comparison(request, data, rows) - nll, counted, audit.PLANS[request.task.profile], rng)
-            again = exam.repeat(second, cuts)
+            again = exam.repeat(early or stack.enter_context(second), cuts)
     if digest(state) != before:
         raise Fault("invalid", "the checkpoint was changed while it was scored")
     score = total(nll, rows[:, 1:], sizes)

@@ -58,17 +58,14 @@ def evaluate(sock: socket.socket, tokens_fd: int, answers_fd: int, checkpoint: s
 
 
 def candidate(device: str) -> ModuleType:
-    """The candidate's module, imported after torch is set up so that the same seed gives the same numbers on a CPU."""
+    """The candidate's module; where it uses torch, that is set up so that the same seed gives the same numbers on a CPU."""
     if not CANDIDATE.is_file():
         raise FileNotFoundError("nanochat_train/train.py is gone")
-    compile(CANDIDATE.read_bytes(), CANDIDATE, "exec")  # what does not parse is told before torch takes its second
-    import torch
-
-    if device == "cpu":
-        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without the three seconds of its import
-        torch.utils.deterministic.fill_uninitialized_memory = False
     from nanochat_train import train as module
 
+    if device == "cpu" and (torch := sys.modules.get("torch")):
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without the three seconds of its import
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return module
 
 
