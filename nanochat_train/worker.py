@@ -1,6 +1,6 @@
 """The entry point inside a sandbox: runs `train.py`'s functions and talks to the referee. Nothing here is believed.
 
-python -m nanochat_train.worker train SOCKET_FD ROWS_FD
+python -m nanochat_train.worker train SOCKET_FD ROWS_FD COUNTER_FD
 python -m nanochat_train.worker evaluate SOCKET_FD TOKENS_FD LOGITS_FD CHECKPOINT
 """
 
@@ -18,9 +18,9 @@ from nanochat_train import feed
 CANDIDATE = Path(__file__).with_name("train.py")
 
 
-def train(sock: socket.socket, memory: int) -> None:
+def train(sock: socket.socket, rows: int, counter: int) -> None:
     """Call train(run)."""
-    run = feed.Run(sock, memory)
+    run = feed.Run(sock, rows, counter)
     candidate(run.device).train(run)
 
 
@@ -48,17 +48,14 @@ def evaluate(sock: socket.socket, tokens_fd: int, logits_fd: int, checkpoint: st
 
 
 def candidate(device: str) -> ModuleType:
-    """The candidate's module, imported after torch is set up so that the same seed gives the same numbers on a CPU."""
+    """The candidate's module; where it uses torch, that is set up so that the same seed gives the same numbers on a CPU."""
     if not CANDIDATE.is_file():
         raise FileNotFoundError("nanochat_train/train.py is gone")
-    compile(CANDIDATE.read_bytes(), CANDIDATE, "exec")  # what does not parse is told before torch takes its second
-    import torch
-
-    if device == "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
     from nanochat_train import train as module
 
+    if device == "cpu" and (torch := sys.modules.get("torch")):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return module
 
 
@@ -75,7 +72,7 @@ def main(args: list[str]) -> int:
     sock = socket.socket(fileno=int(args[1]))
     try:
         if args[0] == "train":
-            train(sock, int(args[2]))
+            train(sock, int(args[2]), int(args[3]))
         else:
             evaluate(sock, int(args[2]), int(args[3]), args[4])
     except BaseException as error:
