@@ -15,13 +15,13 @@ from harness import sandboxes
 from harness.models import Request
 from harness.process import Process
 from harness.protocols import Exit
-from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device, sealed_size
+from nanochat_train import checkpoint
+from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device
 from nanochat_train.data import Data
 from nanochat_train.ring import PAGE, Writer
 from nanochat_train.ring import size as ring_size
 from nanochat_train.supply import Clock, Order, Supply
 
-STATE_BYTES = 4 << 30
 CURVE_POINTS = 400
 NOTES = 32
 BURST = 256  # messages handled between two looks at the clock
@@ -29,11 +29,13 @@ BURST = 256  # messages handled between two looks at the clock
 
 @dataclass
 class Trained:
-    """What a training run left: the state's file, and figures for people."""
+    """What a training run left: the state's file, and figures for people. `memory` is the last state that came in time."""
 
     clock: Clock
     state: Path
-    saved: bool = False
+    memory: int | None = None
+    parameters: int = 0
+    late_s: float = 0.0
     exit: Exit | None = None
     error: Fault | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -41,6 +43,17 @@ class Trained:
     last_step: int = 0
     stride: int = 1
     logged: int = 0
+
+    def keep(self, memory: int, parameters: int) -> None:
+        """Take over a sealed memory in place of an earlier one."""
+        self.release()
+        self.memory, self.parameters = memory, parameters
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        if self.memory is not None:
+            os.close(self.memory)
+            self.memory = None
 
     def add_point(self, step: int, loss: float) -> None:
         """Keep every stride-th point, thinning out as the curve grows."""
@@ -119,24 +132,31 @@ class Session:
             self.trained.notes[name] = incoming.text("value", 256)
 
     def save(self, incoming: Incoming) -> None:
-        """Copy a sealed state that came in time; a later one replaces it."""
+        """Keep a sealed state that came in time; a later one replaces it."""
+        came = time.monotonic()
         if incoming.fd is None:
             raise Fault("invalid", "saved nothing")
-        size = sealed_size(incoming.fd, STATE_BYTES)
-        if self.clock.started is None or time.monotonic() > self.clock.deadline:
+        if self.clock.started is None:
             return
-        copy = self.trained.state.with_suffix(".part")
-        with copy.open("wb") as file:
-            offset = 0
-            while offset < size and (sent := os.sendfile(file.fileno(), incoming.fd, offset, size - offset)):
-                offset += sent
-        copy.chmod(0o644)
-        copy.rename(self.trained.state)
-        self.trained.saved = True
+        if came > self.clock.deadline:
+            self.trained.late_s = self.trained.late_s or came - self.clock.deadline
+            return
+        self.trained.keep(incoming.fd, checkpoint.check(incoming.fd))
+        incoming.fd = None
 
 
 def train(request: Request, data: Data, trained: Trained, report: Report) -> None:
     """Run the candidate's train(run) in a sandbox until its whole tree is dead; a Fault says why it does not count."""
+    try:
+        _serve(request, data, trained, report)
+        judge_end(trained)
+        assert trained.memory is not None
+        checkpoint.copy(trained.memory, trained.state)
+    finally:
+        trained.release()
+
+
+def _serve(request: Request, data: Data, trained: Trained, report: Report) -> None:
     meta, width = data.meta, data.meta.seq_len + 1
     with Channel() as channel, Memory(ring_size(width), True) as rows, Memory(PAGE, False) as counter:
         order, words = Order(data.rows("train"), request.seed), counter.bytes.view(np.uint64)
@@ -154,7 +174,6 @@ def train(request: Request, data: Data, trained: Trained, report: Report) -> Non
                 watch(session, process, request.task.budget.grace_s, report)
             finally:
                 trained.exit = process.kill()
-    judge_end(trained)
 
 
 def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:
@@ -181,7 +200,9 @@ def judge_end(trained: Trained) -> None:
     if code := trained.exit.code:
         signal = -code if code < 0 else code - 128
         raise Fault("crash", f"killed by signal {signal}" if signal > 0 else f"exit code {code}")
-    if not trained.saved:
+    if trained.memory is None and trained.late_s:
+        raise Fault("invalid", f"saved its state {trained.late_s:.1f} s after the deadline")
+    if trained.memory is None:
         raise Fault("invalid", "ended without a state that was saved in time: train(run) has to call run.save()")
 
 

@@ -54,7 +54,7 @@ def candidate(device: str) -> ModuleType:
     from nanochat_train import train as module
 
     if device == "cpu" and (torch := sys.modules.get("torch")):
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without the three seconds of its import
         torch.utils.deterministic.fill_uninitialized_memory = False
     return module
 

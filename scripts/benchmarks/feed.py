@@ -16,9 +16,8 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +76,16 @@ def main() -> None:
 def measure(design: str, seq_len: int, count: int, rate: float, seconds: float) -> dict[str, Any]:
     """One design at one shape; at `rate` tokens a second, or flat out with 0."""
     rows = np.random.default_rng(0).integers(0, VOCAB_SIZE, ((80 << 20) // (2 * seq_len), seq_len + 1), dtype=np.uint16)
-    order = Order(rows, 0)
-    clock = Clock(Budget(run_s=3600))
-    with Channel() as channel, Memory(size(seq_len + 1), True) as memory, Memory(PAGE, False) as counter:
+    order, clock, width = Order(rows, 0), Clock(Budget(run_s=3600)), seq_len + 1
+    with Channel() as channel, Memory(size(width), True) as memory, Memory(PAGE, False) as counter:
+        supply = Supply(clock, order, Writer(memory.bytes, width), counter.bytes.view(np.uint64), seq_len)
+        session = Session(Trained(clock, Path(os.devnull)), channel, supply)
         if design == "ring":
-            supply = Supply(clock, order, Writer(memory.bytes, seq_len + 1), counter.bytes.view(np.uint64), seq_len)
-            channel.send({"seed": 0, "vocab_size": VOCAB_SIZE, "seq_len": seq_len, "scale": 1.0, "device": "cpu"} | budget(supply))
-            session = Session(Trained(clock, Path(tempfile.gettempdir()) / "none"), channel, supply)
-            serve: Callable[[], None] = lambda: session.drain(0.05)
+            welcome = {"seed": 0, "vocab_size": VOCAB_SIZE, "seq_len": seq_len, "scale": 1.0, "device": "cpu"}
+            channel.send({**welcome, "budget": supply.budget()})
+            serve = partial(session.drain, 0.05)
         else:
-            serve = lambda: answer(channel, order, memory.bytes[: 2 * count * (seq_len + 1)].view(np.uint16), seq_len + 1)
+            serve = partial(answer, channel, order, memory.bytes[: 2 * count * width].view(np.uint16).reshape(count, width))
         fds = (channel.theirs.fileno(), memory.fd, counter.fd)
         argv = [sys.executable, __file__, "--consume", design, *map(str, (*fds, count)), str(rate), str(seconds)]
         with subprocess.Popen([*argv, str(seq_len)], pass_fds=fds, stdout=subprocess.PIPE, text=True) as process:
@@ -96,40 +95,29 @@ def measure(design: str, seq_len: int, count: int, rate: float, seconds: float) 
                 serve()
                 if begun is None and (clock.started or design == "question"):
                     begun = time.process_time(), time.monotonic()
-            assert begun and process.stdout
+            assert begun
+            assert process.stdout
             core = (time.process_time() - begun[0]) / (time.monotonic() - begun[1])
             told = json.loads(process.stdout.read())
     return {"design": design, "seq_len": seq_len, "rows": count, "rate": rate, "core": core, **told}
 
 
-def budget(supply: Supply) -> dict[str, Any]:
-    """The part of the welcome that tells of the budget."""
-    return {"budget": supply.budget()}
-
-
-def answer(channel: Channel, order: Order, buffer: Any, width: int) -> None:
+def answer(channel: Channel, order: Order, buffer: Any) -> None:
     """The peer's referee: one question, one answer."""
     if channel.receive(0.05):
-        order.fill(buffer.reshape(-1, width))
+        order.fill(buffer)
         channel.send({"n": len(buffer)})
 
 
 def consume(design: str, numbers: list[int], rate: float, seconds: float) -> None:
     """The trainer: calls for `seconds`, then what they cost as JSON."""
     handle, memory, counter, count = numbers
-    sock = socket.socket(fileno=handle)
-    seq_len = int(sys.argv[9])
+    sock, seq_len = socket.socket(fileno=handle), int(sys.argv[9])
     if design == "ring":
-        run = feed.Run(sock, memory, counter)
-        call: Callable[[], Any] = lambda: run.next_rows(count)
+        call = partial(feed.Run(sock, memory, counter).next_rows, count)
     else:
-        buffer = np.frombuffer(mmap.mmap(memory, 0, prot=mmap.PROT_READ), dtype=np.uint16)
-
-        def call() -> Any:
-            feed.send(sock, {"do": "rows", "n": count})
-            feed.receive(sock)
-            return buffer[: count * (seq_len + 1)].reshape(count, seq_len + 1)
-
+        buffer = np.frombuffer(mmap.mmap(memory, 0, prot=mmap.PROT_READ), dtype=np.uint16)[: count * (seq_len + 1)]
+        call = partial(ask, sock, count, buffer.reshape(count, seq_len + 1))
     call()
     waits = []
     started = now = time.perf_counter()
@@ -143,6 +131,13 @@ def consume(design: str, numbers: list[int], rate: float, seconds: float) -> Non
             now = time.perf_counter()
     spread = [1e6 * wait for wait in (statistics.median(waits), statistics.quantiles(waits, n=100)[-1])]
     print(json.dumps({"tokens_per_s": len(waits) * count * seq_len / (now - started), "wait_us": spread, "calls": len(waits)}))
+
+
+def ask(sock: socket.socket, count: int, buffer: Any) -> Any:
+    """The peer's trainer: one question, one answer."""
+    feed.send(sock, {"do": "rows", "n": count})
+    feed.receive(sock)
+    return buffer
 
 
 def page(found: dict[str, Any]) -> str:
