@@ -186,7 +186,7 @@ def watch(session: Session, process: Process, grace_s: float, report: Report) ->
             raise Fault("invalid", late if clock.started else f"did not start within {clock.budget.startup_s:g} s")
         curve = session.trained.curve
         report("train" if clock.started else "start", clock.left_s, curve[-1][1] if curve else None)
-    while not session.channel.closed:
+    for _ in range(4):  # more than a socket holds
         session.drain(0.0)
 
 
