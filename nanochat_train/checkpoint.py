@@ -81,6 +81,7 @@ def _span(name: str, facts: dict[str, Any]) -> tuple[int, int, int]:
 
 def copy(fd: int, target: Path) -> None:
     """Write a sealed state to a file that everybody may read."""
+    target.unlink(missing_ok=True)  # of a run that was killed
     offset, size = 0, os.fstat(fd).st_size
     with target.open("xb") as file:
         while offset < size and (sent := os.sendfile(file.fileno(), fd, offset, size - offset)):

@@ -143,7 +143,8 @@ def test_numbers_in_floating_point_are_the_parameters(tmp_path: Path) -> None:
     }
     memory = sealed(state({"__metadata__": {"note": "text"}, **dict(reversed(places.items()))}, ends[-1]))
     assert checkpoint.check(memory) == 12 + 1 + 5
-    checkpoint.copy(memory, tmp_path / "state")
+    for _ in range(2):  # in the place of what a killed run left
+        checkpoint.copy(memory, tmp_path / "state")
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o644
     with safetensors.safe_open(tmp_path / "state", "numpy") as taken:
         assert set(taken.keys()) == set(shapes)

@@ -11,6 +11,7 @@ import pytest
 from course import ROOT, Course, bare, changed, course
 
 from nanochat_train import corpus
+from nanochat_train.hidden import libraries
 from nanochat_train.prepare import prepare
 
 __all__ = ["bare", "course"]
@@ -82,7 +83,8 @@ def test_training_finds_no_validation_text_anywhere(tmp_path: Path, monkeypatch:
     longest = sorted(filter(str.isascii, lines), key=len, reverse=True)
     line = next(line for line in longest if line not in training)
     ids = lab.data.rows("val")[0].tobytes()[::-1].hex()
-    roots = [str(Path(os.__file__).resolve().parent), "/usr/local/lib", str(tmp_path / "cache")]
+    library = Path(os.__file__).resolve().parent
+    roots = [str(tmp_path / "cache"), *dict.fromkeys(str(root) for root in (library, *libraries()))]
     source = changed(("    run.start()\n", SEARCH.format(text=line[::-1], ids=ids, roots=roots)))
     confined, free = (lab.train(source, sandbox=name, startup_s=60) for name in ("bubblewrap", "none"))
     assert "LookupError: searched" in confined.reason

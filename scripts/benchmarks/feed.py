@@ -37,8 +37,9 @@ VOCAB_SIZE = 8192
 PAGE_TEXT = """\
 # Feeding
 
-`scripts/bench feed --seconds {seconds:g}` on {date}: {machine}. A call takes {calls} rows of T tokens; flat out the trainer
-does nothing else, and at {rate:g} M tokens/s it waits until the next call is due.
+`scripts/bench feed --seconds {seconds:g}` on {date}: {machine}.
+A call takes {calls} rows of T tokens. Flat out the trainer does nothing else; at {rate:g} M tokens/s
+it waits until the next call is due.
 
 | design | T | rows | M tokens/s flat out | wait of a call at {rate:g} M tokens/s, us: median | 99 % | % of a core |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -64,7 +65,8 @@ def main() -> None:
         for rate in (0.0, RATE)
         for design in ("question", "ring")
     ]
-    machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    busy = f"a load of {os.getloadavg()[1]:.1f}"
+    machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {busy}"
     facts = {"harness": __version__, "machine": machine, "date": time.strftime("%Y-%m-%d"), "seconds": args.seconds}
     found = {**facts, "cases": cases}
     args.out.mkdir(parents=True, exist_ok=True)
