@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -68,6 +69,20 @@ def test_a_folder_is_prepared_and_replaced_as_a_whole(tmp_path: Path, cache: Pat
         assert rows.shape == (meta.rows[part], 129)
         assert rows.max() < meta.vocab_size
     assert {source, data.home()} <= set(hidden())
+
+
+def test_every_row_of_the_gpu_profile_begins_with_a_document(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "texts"
+    source.mkdir()
+    for number in range(40):
+        words = np.random.default_rng(number).integers(0, 5000, 4000)
+        (source / f"{number}.txt").write_text(" ".join(f"w{word:x}" for word in words))
+    meta = prepare("gpu", source)
+    assert (meta.packing, meta.seq_len) == ("best-fit", 2048)
+    for part in ("train", "val", "test"):
+        rows = data.load("gpu").rows(part)
+        assert rows.shape == (meta.rows[part], 2049)
+        assert (rows[:, 0] == meta.bos).all()
 
 
 def test_parquet_files_are_read_by_their_text_column(tmp_path: Path) -> None:
