@@ -20,7 +20,7 @@ from harness import limits
 from harness.models import Request
 from harness.process import inner_env
 from harness.protocols import Box
-from nanochat_train.feed import MESSAGE_BYTES, SEALED
+from nanochat_train.feed import MESSAGE_BYTES
 
 F_SEAL_FUTURE_WRITE = 0x0010
 CPU_THREADS = 2  # fixed, so that a machine with more cores computes the same sums
@@ -137,18 +137,6 @@ class Channel:
         finally:
             for fd in fds:
                 os.close(fd)
-
-
-def sealed_size(fd: int, limit: int) -> int:
-    """Size of a memfd that nobody can change any more; a Fault for anything else."""
-    try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    except OSError:
-        seals = 0
-    size = os.fstat(fd).st_size
-    if seals & SEALED != SEALED or not 0 < size <= limit:
-        raise Fault("invalid", f"saved something that is not a sealed state of at most {limit >> 20} MiB")
-    return size
 
 
 def device(profile: str) -> str:

@@ -25,7 +25,6 @@ from nanochat_train.session import Trained, train
 from nanochat_train.supply import Clock
 
 PROGRESS_EVERY_S = 0.5
-HEADER_BYTES = 4 << 20
 
 
 def measure(request: Request) -> Measurement:
@@ -83,8 +82,8 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
     figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
     if seconds["train"] > 0:
         figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
-    if trained.saved:
-        figures["parameters"] = float(parameters(trained.state))
+    if trained.parameters:
+        figures["parameters"] = float(trained.parameters)
     return {
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "cpu_s": round(ended.cpu_s, 3) if ended else 0.0,
@@ -96,26 +95,6 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "limits": ended.limits if ended else "",
         "versions": {**machine.versions(), "corpus": prepared.meta.corpus, "tokenizer": prepared.meta.tokenizer},
     }
-
-
-def parameters(state: Path) -> int:
-    """Floating-point numbers in a safetensors file by its header; 0 where there is no sensible one."""
-    with state.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(length)) if length <= HEADER_BYTES else {}
-            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-            sizes = [_count(tensor["shape"]) for tensor in tensors if str(tensor["dtype"]).startswith(("F", "BF"))]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return 0
-    return min(sum(sizes), state.stat().st_size)
-
-
-def _count(shape: list[int]) -> int:
-    count = 1
-    for size in shape[:8]:
-        count *= min(max(int(size), 0), 1 << 40)
-    return count
 
 
 def reporter(path: Path) -> Report:

@@ -1,6 +1,6 @@
 """The entry point inside a sandbox: runs `train.py`'s functions and talks to the referee. Nothing here is believed.
 
-python -m nanochat_train.worker train SOCKET_FD ROWS_FD
+python -m nanochat_train.worker train SOCKET_FD ROWS_FD COUNTER_FD
 python -m nanochat_train.worker evaluate SOCKET_FD TOKENS_FD ANSWERS_FD CHECKPOINT
 """
 
@@ -18,9 +18,9 @@ from nanochat_train import feed
 CANDIDATE = Path(__file__).with_name("train.py")
 
 
-def train(sock: socket.socket, memory: int) -> None:
+def train(sock: socket.socket, rows: int, counter: int) -> None:
     """Call train(run)."""
-    run = feed.Run(sock, memory)
+    run = feed.Run(sock, rows, counter)
     candidate(run.device).train(run)
 
 
@@ -82,7 +82,7 @@ def main(args: list[str]) -> int:
     sock = socket.socket(fileno=int(args[1]))
     try:
         if args[0] == "train":
-            train(sock, int(args[2]))
+            train(sock, int(args[2]), int(args[3]))
         else:
             evaluate(sock, int(args[2]), int(args[3]), args[4])
     except BaseException as error:
