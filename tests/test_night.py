@@ -133,7 +133,7 @@ def test_what_an_agent_sees(lab: Lab) -> None:
 
 
 def test_a_noisy_metric_is_judged_by_what_is_probable(lab: Lab) -> None:
-    lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 0.01, noise: 0.6")
+    lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 0.01, noise: 0.4")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "noisy")
     lab.harness("run", "--tag", "t", "--agent", "better", "--agent", "worse", "--experiments", "2")
     first, better, worse = (json.loads(lab.git("show", f"refs/experiments/t/000{n}:record.json")) for n in range(3))
