@@ -155,3 +155,13 @@ def test_less_code_that_is_no_worse_is_merged_as_a_simplification(lab: Lab) -> N
     lab.harness("run", "--tag", "t", "--agent", "comments", "--agent", "tidy", "--experiments", "2")
     assert [row[3] for row in lab.rows()] == ["keep", "discard", "keep"]
     assert lab.git("log", "-1", "--format=%s", "autoresearch/t") == "simplify: Print less"
+
+
+def test_an_incumbent_that_fails_a_control_run_does_not_end_the_night(lab: Lab) -> None:
+    lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 0.01, noise: 0.4")
+    lab.edit("toy/solution.py", "import os, pathlib\n", "import os, pathlib\nassert os.environ['SEED'] != '2', 'unlucky'\n")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "noisy, and fragile")
+    lab.harness("run", "--tag", "t", "--agent", "worse", "--agent", "crash", "--experiments", "2")
+    first = json.loads(lab.git("show", "refs/experiments/t/0000:record.json"))
+    assert "crash" in [run["status"] for run in first["measurements"]]
+    assert [row[3] for row in lab.rows()] == ["keep", "discard", "crash"]
