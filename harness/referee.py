@@ -93,7 +93,8 @@ def _box(request: Request) -> Box:
         del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
     readable = (request.tree, *request.readable)
     bounds = limits.settle(request.task.limits, "train")
-    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=tuple(request.hidden), env=env, limits=bounds)
+    hidden = tuple(request.hidden)
+    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=hidden, env=env, limits=bounds, role="train")
 
 
 def _version(request: Request) -> str:
