@@ -25,10 +25,9 @@ from harness.limits import rlimits
 from harness.models import UserError
 from harness.process import PACKAGE, clean_env, run
 from harness.protocols import Box, Launch
-from harness.sandboxes import files
+from harness.sandboxes import files, seccomp
 from harness.sandboxes.init import KILLER, alive
 from harness.sandboxes.reach import READ, WRITE, Who, barriers, closed_above, exposed, replaceable
-from harness.sandboxes.seccomp_uid import program, supported
 from harness.state import base
 
 INIT = Path(__file__).with_name("init.py")
@@ -101,7 +100,7 @@ def _init(handle: int, argv: list[str], bounds: list[str]) -> tuple[str, ...]:
 
 def _not_root() -> str | None:
     """What is missing to become another user."""
-    if sys.platform != "linux" or not supported():
+    if sys.platform != "linux" or seccomp.unsupported():
         return f"exists on Linux on x86-64 and ARM only, and this is {sys.platform} on {os.uname().machine}"
     if os.getuid():
         return "needs root, which alone can become another user: it is for containers that run as root"
@@ -215,7 +214,7 @@ def _ended(uid: int, lock: int) -> bool:
 @contextmanager
 def _settings(uid: int, lock: int, env: dict[str, str]) -> Iterator[int]:
     """What our init is told, in a descriptor to be inherited: the command's environment is nobody else's to read."""
-    told = {"uid": uid, "groups": [PASSAGE], "env": env, "filter": program(sockets=False).hex(), "lock": lock}
+    told = {"uid": uid, "groups": [PASSAGE], "env": env, "filter": seccomp.program(seccomp.ALONE).hex(), "lock": lock}
     handle = os.memfd_create("harness")
     try:
         os.write(handle, json.dumps(told).encode())

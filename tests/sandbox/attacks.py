@@ -286,4 +286,13 @@ CALLS: list[tuple[str, tuple[int, ...], str]] = [
     *[(name, (0, 0, 0, 0), "EPERM") for name in ("init_module", "delete_module", "clock_settime", "clock_adjtime", "adjtimex")],
     *[(name, (99, 0, 0, 0, 0), "EPERM") for name in ("setns", "pidfd_getfd", "finit_module", "kexec_file_load", "quotactl_fd")],
     *[(name, (99, 0, 0, 0, 0), "EPERM") for name in ("name_to_handle_at", "open_by_handle_at")],
+    *[(name, (0, 0, 0), "EPERM") for name in ("iopl", "ioperm")],
+]
+# What the sandbox `uid` denies beside them, and how it answers where it denies more of the same call.
+ALONE: list[tuple[str, tuple[int, ...], str]] = [
+    *[("socket", (family, 1, 0), "EPERM") for family in (1, 2, 10, 16, 17, 40)],
+    *[("socketpair", pair, "EPERM") for pair in ((1, 2, 0, 0), (1, 2 | HIGH, 0, 0), (30, 1, 0, 0))],
+    *[(name, (99, 0, 0, 0), "EPERM") for name in ("bind", "connect", "listen", "accept", "accept4", "mq_unlink", "mq_open")],
+    *[(name, (99, 0, 0, 0), "EPERM") for name in ("shmat", "shmctl", "semop", "semtimedop", "msgsnd", "msgrcv")],
+    *[(name, (0, 0, 0, 0), "EPERM") for name in ("shmget", "semget", "msgget", "shmdt", "semctl", "msgctl")],
 ]
