@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from harness import gpus
 from harness.limits import rlimits
 from harness.models import UserError
 from harness.process import PACKAGE, clean_env, run
@@ -79,7 +80,7 @@ class Uid:
             if closed := [path for path in devices if not who.may(path, READ | WRITE)]:
                 raise UserError(f"the sandbox uid cannot use the GPU: run `chmod o+rw {_quoted(closed)}`")
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
-            env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
+            env = {**OURS, "TMPDIR": str(scratch), **gpus.visible(box), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
             bounds = rlimits(box.limits) if box.limits else []
             fds, places = (*box.fds, handle, lock), (*box.places, scratch)
