@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import gpus
+from harness import gpus, trees
 from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
@@ -173,6 +173,5 @@ def _in_memory(data: bytes) -> Iterator[int]:
 def _give(path: Path, uid: int) -> None:
     """Hand a file or a folder with its content to `uid`, following no link."""
     os.chown(path, uid, uid, follow_symlinks=False)
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            os.chown(Path(folder) / name, uid, uid, follow_symlinks=False)
+    for each in trees.walk(path):
+        os.chown(each, uid, uid, follow_symlinks=False)

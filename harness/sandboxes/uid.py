@@ -14,14 +14,13 @@ import json
 import os
 import pwd
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from harness import gpus
+from harness import gpus, trees
 from harness.limits import rlimits
 from harness.models import UserError
 from harness.process import PACKAGE, clean_env, run
@@ -89,7 +88,7 @@ class Uid:
 
 def _clear(uid: int, lock: int, scratch: Path, ours: bool) -> None:
     """Leave no file of a uid of which nothing lives any more; a command of `ours` leaves none."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    trees.remove(scratch)
     if not ours:
         files.sweep(uid)
     os.ftruncate(lock, 0)
