@@ -1,7 +1,8 @@
 """Folders that a hostile program may have filled: walked and removed whatever it made of them.
 
-Python's own ways call themselves once for each level (shutil.rmtree; os.walk and rglob before Python 3.12) and end with a
-RecursionError in a tree a thousand folders deep; no path is longer than 4096 bytes; and a folder without permissions stops them all.
+Python's own ways call themselves once for each level (shutil.rmtree; os.walk and rglob before Python 3.12) and end with
+a RecursionError in a tree a thousand folders deep; no path is longer than 4096 bytes; and a folder without permissions
+stops them all.
 """
 
 from __future__ import annotations

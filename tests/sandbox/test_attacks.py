@@ -81,6 +81,8 @@ CONTROLLED = [pytest.param(attack, attack.where.split()[0], id=attack.name) for 
 def test_an_attack_is_not_noticed_outside(attack: Attack, where: str, outside: Outside) -> None:
     answer = outside.run(argv(attack.script), where, "bubblewrap")
     assert outside.notices(answer) == set(), answer
+    if where == "top":  # a candidate was made and measured, of the agent's own file alone
+        assert "\nmeasured\n" in str(answer["output"]), answer
 
 
 @pytest.mark.heavy
