@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Lab, make_lab
+from conftest import Lab, heavy, make_lab
 from graphics import machine, missing
 from machine import readable
 
@@ -73,13 +73,13 @@ def asked(tmp_path: Path, sandbox: str = "bubblewrap", **driver: int) -> str:
 
 
 @double
-@pytest.mark.parametrize("sandbox", ["bubblewrap", pytest.param("uid", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", *heavy("uid")])
 def test_the_sandbox_of_a_run_has_what_cuda_needs(tmp_path: Path, sandbox: str) -> None:
     assert asked(tmp_path, sandbox) == "None"
 
 
 @double
-@pytest.mark.parametrize("code", [304, *(pytest.param(code, marks=pytest.mark.heavy) for code in (34, 100, 803, 999, 7))])
+@pytest.mark.parametrize("code", [304, *heavy(34, 100, 803, 999, 7)])
 def test_an_error_of_cuda_is_a_sentence_with_its_number_and_what_mends_it(tmp_path: Path, code: int) -> None:
     said = asked(tmp_path, answer=code)
     name, mend = NAMES.get(code, ("see cuda.h", "restart the machine"))
@@ -123,9 +123,17 @@ def test_a_night_is_refused_where_cuda_does_not_work(graphics: Graphics) -> None
     said = graphics.said("run", "--tag", "t", "--agent", "better", code=1)
     assert "CUDA does not work inside the sandbox bubblewrap: cuInit failed with error 304 (OPERATING_SYSTEM)" in said
     assert graphics.git("for-each-ref", "refs/experiments") == ""
+    graphics.said("measure", "--profile", "cpu")
+
+
+@double
+@pytest.mark.heavy
+def test_doctor_says_what_cuda_said(graphics: Graphics) -> None:
+    checks = {each["check"]: each["problem"] for each in json.loads(graphics.harness("doctor", "--json").stdout)}
+    assert checks["GPU: CUDA in the sandbox bubblewrap"] is None
+    machine(graphics.path.parent / "gpu", answer=304)
     checks = {each["check"]: each["problem"] for each in json.loads(graphics.harness("doctor", "--json", code=1).stdout)}
     assert "error 304" in checks["GPU: CUDA in the sandbox bubblewrap"]
-    graphics.said("run", "--tag", "t", "--profile", "cpu", "--agent", "better", "--experiments", "1")
 
 
 @double
@@ -148,6 +156,15 @@ def test_a_night_with_other_peoples_processes_on_the_gpu_warns_and_goes_on(graph
 
 
 @double
+def test_the_only_gpu_that_is_dirty_is_not_used_again(graphics: Graphics) -> None:
+    graphics.evaluated("exit 9")
+    run = json.loads(graphics.harness("measure", "--json").stdout)
+    assert (run["status"], run["hardware"]["dirty"].startswith("every GPU is out of use, because")) == ("ok", True)
+    assert "no GPU is left to run on: every GPU is out of use since 20" in graphics.said("measure", code=1)
+
+
+@double
+@pytest.mark.heavy
 def test_the_only_gpu_that_is_dirty_ends_the_night_with_that_sentence(graphics: Graphics) -> None:
     graphics.evaluated("exit 9")  # a driver that is stuck answers nobody
     said = graphics.said("run", "--tag", "t", "--agent", "better", "--experiments", "3", code=1)
