@@ -82,7 +82,8 @@ class Bench:
             readable=(work / "tree", *self.readable),
             hidden=self.hidden,
             env=env,
-            limits=limits.settle(self.task.limits, "evaluate"),
+            limits=limits.settle(self.task.limits, "check"),
+            role="check",
         )
         with sandboxes.SANDBOXES[self.sandbox]().wrap(python(self.task.check, self.task.python), box) as launch:
             ended = run(launch, work / "check.log", self.task.budget.check_s, cancel)

@@ -146,7 +146,8 @@ class Lease:
     @property
     def env(self) -> dict[str, str]:
         """What the run's referee is told, and by it the sandbox."""
-        return {VISIBLE: ",".join(self.gpus)} if self.gpus else {}
+        given = {VISIBLE: os.environ[VISIBLE]} if VISIBLE in os.environ else {}  # by which a person keeps one for themselves
+        return {VISIBLE: ",".join(self.gpus)} if self.gpus else given
 
     def spoiled(self, reason: str, *gpus: str) -> None:
         """Take `gpus`, by default all of the lease, out of the pool."""

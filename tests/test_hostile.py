@@ -123,7 +123,7 @@ def test_secrets_are_out_of_reach(lab: Lab, sandbox: str) -> None:
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh/id_rsa").write_text("ref secret nobody")
     lab.env["API_KEY"] = "secret nobody"
-    commands = [f"{SECRETS[what].format(repo=lab.path, home=home)} && echo 'got {what}'" for what in SECRETS]
+    commands = [f'{SECRETS[what].format(repo=lab.path, home=home)} && echo "got {what}"' for what in SECRETS]
     night(lab, "; ".join([*commands, CHANGE]), "--sandbox", sandbox)
     leaked = {what for what in SECRETS if f"got {what}" in transcript(lab)}
     # The environment is an allow-list with or without a sandbox; files are out of reach only with one.

@@ -102,6 +102,7 @@ def test_a_hidden_file_of_the_system_refuses_the_night(lab: Lab) -> None:
     assert "the sandbox uid cannot hide /usr/share/common-licenses/BSD: every user can read it" in done.stderr
 
 
+@pytest.mark.heavy
 def test_what_others_could_read_or_not_enter_is_one_sentence_with_its_mend(lab: Lab) -> None:
     run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1", "--sandbox", "uid")
     home, state = Path(lab.env["HOME"]), Path(lab.env["XDG_STATE_HOME"])

@@ -182,8 +182,10 @@ FLOODING = [
     ),
     Attack(
         "writes a file without end",
-        "import os; f = os.open('notes/big', os.O_RDWR | os.O_CREAT); os.pwrite(f, b'x', 9 << 30); print('{say}')",
+        "import os; os.makedirs('notes', exist_ok=True); f = os.open('notes/big', os.O_RDWR | os.O_CREAT); "
+        "os.pwrite(f, b'x', 9 << 30); print('{say}')",
         where="agent",
+        control=HOST,
     ),
     Attack(
         "fills /tmp",
