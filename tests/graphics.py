@@ -65,10 +65,14 @@ def machine(folder: Path, answer: int = 0, count: int = 1, library: bool = True)
     (smi / "nvidia-smi").chmod(0o755)
     for name in ("apps", "gpus", "afterwards"):
         (smi / name).touch()
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin/nvidia-modprobe").write_text("#!/bin/sh\n")
+    (folder / "bin/nvidia-modprobe").chmod(0o4755)
     (folder / "ld.so.conf").write_text(f"include /etc/ld.so.conf.d/*.conf\n{PLACE}\n")
     quoted = {name: shlex.quote(str(path)) for name, path in {"lib": lib, "dev": dev, "folder": folder}.items()}
     lines = ["set -e", "mount --make-rprivate /", f"mount --bind {quoted['lib']} {PLACE}", f"cd {quoted['folder']}"]
     lines += ["ldconfig -f ld.so.conf -C cache 2>/dev/null", "chmod a+r cache", "mount --bind cache /etc/ld.so.cache"]
+    lines += ["mount -t overlay -o lowerdir=bin:/usr/bin bin /usr/bin || true"]  # which not every kernel can
     lines += ["mount -t tmpfs -o mode=755 dev dev", "mkdir dev/shm dev/pts", "mount --rbind /dev/shm dev/shm"]
     lines += ["mount --rbind /dev/pts dev/pts"]
     lines += [
