@@ -17,7 +17,7 @@ class Profile:
     """One role. Memory is the smaller of a share of the machine's and, above 0, `most_memory_mb`; sizes are in MiB.
 
     `gpu`: the GPU's device files, where the task's profile asks for a GPU. `home`: a private HOME on disk. `writes`: places
-    on disk, an agent's folders or a run's declared outputs; without, only temporary files.
+    on disk, an agent's folders, a run's declared outputs, files that an evaluation names; without, only temporary files.
     """
 
     gpu: bool
@@ -45,12 +45,12 @@ class Profile:
 PROFILES: dict[Role, Profile] = {
     "agent": Profile(gpu=False, home=True, writes=True, memory=0.5, most_memory_mb=0, processes=4096, file_mb=2048, disk_mb=4096),
     "check": Profile(
-        gpu=False, home=False, writes=True, memory=0.5, most_memory_mb=4096, processes=1024, file_mb=512, disk_mb=1024
+        gpu=False, home=False, writes=False, memory=0.5, most_memory_mb=4096, processes=1024, file_mb=512, disk_mb=1024
     ),
     "train": Profile(
         gpu=True, home=False, writes=True, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
     ),
     "evaluate": Profile(
-        gpu=True, home=False, writes=False, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
+        gpu=True, home=False, writes=True, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
     ),
 }

@@ -161,7 +161,9 @@ def fingerprint(path: Path, folder: Path) -> str:
     if "worktrees" in parts[3:4]:
         free = free or inside[-2:] == ("toy", "solution.py") or (at_top and inside[1:2] not in [(each,) for each in kept])
         free = free or inside[1:] == ("solution.py",)
-    ours = path.name in ("request.json", "measurement.json", "progress.json", "answer.txt") or path.suffix == ".log"
+    ours = (
+        path.name in ("request.json", "measurement.json", "progress.json", "evaluate.json", "answer.txt") or path.suffix == ".log"
+    )
     if free or ours or any(name in OURS for name in parts[3:]):
         return ""
     if stat.S_ISLNK(facts.st_mode):
