@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import __version__, candidate, git, limits, sandboxes
+from harness import __version__, candidate, git, limits, sandboxes, trees
 from harness.models import Against, Measurement, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
@@ -69,7 +68,7 @@ class Bench:
             request.items.chmod(0o600)
             request.items.replace(items)
         if measured is None or measured.status != "void":
-            shutil.rmtree(work, ignore_errors=True)
+            trees.remove(work)
         return measured and measured.model_copy(update={"trusted": self.trusted, "harness": __version__})
 
     def examine(self, commit: str, work: Path, cancel: Cancel) -> Measurement | None:
@@ -83,11 +82,12 @@ class Bench:
             readable=(work / "tree", *self.readable),
             hidden=self.hidden,
             env=env,
-            limits=limits.settle(self.task.limits, "evaluate"),
+            limits=limits.settle(self.task.limits, "check"),
+            role="check",
         )
         with sandboxes.SANDBOXES[self.sandbox]().wrap(python(self.task.check, self.task.python), box) as launch:
             ended = run(launch, work / "check.log", self.task.budget.check_s, cancel)
-        shutil.rmtree(work, ignore_errors=True)
+        trees.remove(work)
         reason = _failure(ended)
         return (
             None

@@ -14,34 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from harness import groups
+from harness.profiles import PROFILES
+from harness.profiles import Role as Role
 from harness.spec import Limits
 from harness.usage import Scratch, Tree, memory, threads, unlinked, written
 
-Role = Literal["agent", "train", "evaluate"]
 MIB = 1 << 20
 TICK_S = 0.25
 WATCHDOG, CGROUP, SYSTEMD = "rlimits and watchdog", "cgroup", "systemd"
 SPARE = 16  # at least; beyond what is allowed, so that the watchdog sees who goes over before the kernel refuses
 OURS = 2  # bubblewrap itself and the init inside
-# An agent writes text and runs small checks; training fills memory and disk by design. The rest of the memory is what the
-# machine and the harness need to go on; a GPU's own memory is not counted, so one share serves every machine.
-ROLES: dict[Role, dict[str, float]] = {
-    "agent": {"memory_mb": 0.5, "processes": 4096, "file_mb": 2048, "disk_mb": 4096},
-    "train": {"memory_mb": 0.8, "processes": 4096, "file_mb": 8192, "disk_mb": 16384},
-    "evaluate": {"memory_mb": 0.8, "processes": 4096, "file_mb": 8192, "disk_mb": 16384},
-}
-SHARED: dict[str, float] = {"inodes": 200_000, "open_files": 4096, "output_mb": 4}
 
 
 def settle(wanted: Limits, role: Role) -> Limits:
-    """The limits of a sandbox: what the task says, else the role's own, of the memory a share of this machine's."""
-    usual = {**ROLES[role], **SHARED}
-    usual["memory_mb"] *= machine_mb()
+    """The limits of a sandbox: what the task says, else those of the role's profile on this machine."""
     said = {name: value for name, value in wanted.model_dump().items() if value is not None}
-    return Limits(**{**{name: int(value) for name, value in usual.items()}, **said})
+    return Limits(**{**PROFILES[role].limits(machine_mb()), **said})
 
 
 def rlimits(limits: Limits) -> list[str]:

@@ -6,12 +6,11 @@ private branch, the stash and perhaps a token.
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness import git, locks, refs
+from harness import git, locks, refs, trees
 
 # No filters: what an agent edits are the bytes that git has, whatever .gitattributes says of line ends or of LFS.
 RAW_BYTES = "* -text -eol -ident -filter -working-tree-encoding\n"
@@ -22,7 +21,7 @@ def open_mirror(path: Path, tag: str) -> git.Repo:
     """The bare repository at `path`, made when it is not there, without what a killed harness left of `tag`."""
     if not (path / "HEAD").exists():
         partial = path.with_name(f"{path.name}.{tag}")
-        shutil.rmtree(partial, ignore_errors=True)
+        trees.remove(partial)
         git.init_bare(partial)
         (partial / "info").mkdir(exist_ok=True)
         (partial / "info" / "exclude").write_text(UNTRACKED)
@@ -77,7 +76,7 @@ def _copy(mirror: git.Repo, source: git.Repo, found: Any) -> None:
 
 def add_worktree(mirror: git.Repo, name: str, folder: Path, commit: str) -> None:
     """A work tree at `folder`, on a branch of the same `name`; what an earlier one left is removed first."""
-    shutil.rmtree(folder, ignore_errors=True)
+    trees.remove(folder)
     remove_worktree(mirror, name)
     branch = mirror.branches.local.create(name, mirror.revparse_single(commit).peel(git.Commit))
     mirror.add_worktree(name, str(folder), branch)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, refs, sandboxes, static, trusted
+from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, static, trusted
 from harness.bench import Bench
 from harness.certificates import ALL
 from harness.config import place
@@ -109,7 +109,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
     digest = trusted.digest(repo, task, start, files)
     task, readable = settle(task, Path(settings.task), git.root(repo), state.path)
     link_inputs(files, task.inputs, git.root(repo))
-    if problem := not_ready(task, files, state.path):
+    if problem := not_ready(task, files, state.path) or preflight.problem(task, sandbox):
         raise UserError(problem)
     return Bench(
         repo=repo,

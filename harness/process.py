@@ -29,6 +29,7 @@ LOG_BYTES = 4 << 20
 TAIL_BYTES = 16 << 10
 KILL_WAIT_S = 15.0
 TERM_WAIT_S = 10.0
+UNKILLABLE = 75  # the exit code of a referee that could not end a tree
 ENV_ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
 
 
@@ -49,6 +50,10 @@ def inner_env(interpreter: str = "", **extra: str) -> dict[str, str]:
 def python(argv: list[str], interpreter: str = "") -> list[str]:
     """`argv` with a leading `python` replaced by the given interpreter, or the one that runs the harness."""
     return [interpreter or sys.executable, *argv[1:]] if argv[0] in ("python", "python3") else list(argv)
+
+
+class Unkillable(UserError):
+    """Something survives SIGKILL, which is a fault of the kernel or of a driver; its machine has to be started anew."""
 
 
 class Process:
@@ -154,7 +159,7 @@ class Process:
             self._handle = None
         self._undo.close()
         if ended is None:
-            raise UserError(
+            raise Unkillable(
                 f"process {self.pid} cannot be killed: see `ps -o stat,wchan -p {self.pid}`, then restart the machine"
             )
         return ended

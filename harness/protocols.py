@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.models import AgentSpec, Limits, Measurement, Request
+from harness.profiles import PROFILES, Role
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Box:
 
     `hidden` wins over everything: a hidden file reads as empty, or not at all. The order is: readable, writable, frozen
     (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
-    `limits` are settled ones (limits.settle), for everything in it together.
+    `limits` are settled ones (limits.settle), for everything in it together. A box with more than the profile of its role
+    has is a ValueError.
     """
 
     cwd: Path
@@ -30,6 +32,13 @@ class Box:
     gpu: bool = False
     fds: tuple[int, ...] = ()
     limits: Limits | None = None
+    role: Role = "agent"
+
+    def __post_init__(self) -> None:
+        profile = PROFILES[self.role]
+        asked = {"gpu": self.gpu, "home": self.home is not None, "writes": bool(self.writable)}
+        if more := [name for name, given in asked.items() if given and not getattr(profile, name)]:
+            raise ValueError(f"the profile {self.role!r} has no {' and no '.join(more)}")
 
     @property
     def places(self) -> tuple[Path, ...]:

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import limits, sandboxes
+from harness import gpus, limits, sandboxes
 from harness.evaluation import Refused, evaluate
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
-from harness.process import inner_env, python, run
+from harness.process import UNKILLABLE, Unkillable, inner_env, python, run
 from harness.protocols import Box, Exit
 
 
@@ -46,7 +46,7 @@ def serve(
         measurement = measure(request)
     except UserError as error:
         print(error)
-        return 1
+        return UNKILLABLE if isinstance(error, Unkillable) else 1
     partial = request.result.with_suffix(".partial")
     partial.write_text(measurement.model_dump_json())
     partial.replace(request.result)
@@ -93,7 +93,16 @@ def _box(request: Request) -> Box:
         del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
     readable = (request.tree, *request.readable)
     bounds = limits.settle(request.task.limits, "train")
-    return Box(cwd=request.tree, readable=readable, writable=outputs, hidden=tuple(request.hidden), env=env, limits=bounds)
+    return Box(
+        cwd=request.tree,
+        readable=readable,
+        writable=outputs,
+        hidden=tuple(request.hidden),
+        env=env,
+        gpu=gpus.wanted(request.task),
+        limits=bounds,
+        role="train",
+    )
 
 
 def _version(request: Request) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import limits, sandboxes
+from harness import gpus, limits, sandboxes
 from harness.evaluation import REQUEST
 from harness.models import Request, UserError
 from harness.process import inner_env, python
@@ -58,7 +58,9 @@ def run(argv: Sequence[str], stdin: bytes = b"", timeout_s: float | None = None,
         writable=tuple(path.absolute() for path in writable),
         hidden=tuple(request.hidden),
         env=_env(request),
+        gpu=gpus.wanted(task),
         limits=limits.settle(task.limits, "evaluate"),
+        role="evaluate",
     )
     with sandboxes.SANDBOXES[request.sandbox]().wrap(python(list(argv), task.python), box) as launch:
         ended = run_process(launch, log, timeout_s or task.budget.evaluate_s, stdin=stdin)

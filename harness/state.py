@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from harness import git, locks
+from harness import git, locks, trees
 from harness.models import Value
 
 MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id of its process; no tag begins with a dot
@@ -49,14 +48,14 @@ class StateFolder:
     def run(self, tag: str, name: str) -> Path:
         """The folder of one run, empty."""
         path = self.path / "runs" / tag / name
-        shutil.rmtree(path, ignore_errors=True)
+        trees.remove(path)
         path.mkdir(parents=True)
         return path
 
     def home(self, tag: str, agent: str) -> Path:
         """An agent's private HOME, empty: a link that an earlier proposal left could lead our own writing anywhere."""
         path = self.path / "homes" / tag / agent
-        shutil.rmtree(path, ignore_errors=True)
+        trees.remove(path)
         path.mkdir(parents=True)
         return path
 
@@ -69,7 +68,7 @@ class StateFolder:
         target = self.path / "trusted" / commit
         if not target.exists():
             partial = target.with_name(f"{commit}.{tag}")
-            shutil.rmtree(partial, ignore_errors=True)
+            trees.remove(partial)
             partial.mkdir(parents=True)
             git.export(repo, commit, partial)
             with suppress(FileExistsError, OSError):  # another tag's harness was quicker
@@ -97,9 +96,10 @@ class StateFolder:
     def clear(self, tag: str) -> None:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
         for path in (self.path / "worktrees" / tag, self.path / "runs" / tag, *self.path.glob(f"trusted/*.{tag}")):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in self.path.glob(f"**/{tag}.*partial"):
-            path.unlink(missing_ok=True)
+            trees.remove(path)
+        for folder in ("status", "settings"):
+            for path in (self.path / folder).glob(f"{tag}.*partial"):
+                path.unlink(missing_ok=True)
         self.hush(tag)
 
     def tell(self, status: Status) -> None:

@@ -6,12 +6,14 @@ into a record.
 
 from __future__ import annotations
 
-import shutil
+import os
+import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import git, locks
+from harness import git, locks, trees
 from harness.process import clean_env, run
 from harness.protocols import Launch
 from harness.state import MEASURE, StateFolder
@@ -73,10 +75,7 @@ def waste(state: StateFolder, days: float) -> list[Waste]:
 def remove(found: list[Waste]) -> None:
     """Remove it."""
     for each in found:
-        if each.path.is_dir():
-            shutil.rmtree(each.path, ignore_errors=True)
-        else:
-            each.path.unlink(missing_ok=True)
+        trees.remove(each.path)
 
 
 def loose_objects(repo: git.Repo) -> int:
@@ -91,4 +90,11 @@ def git_megabytes(repo: git.Repo) -> float:
 
 
 def _size(path: Path) -> int:
-    return sum(file.lstat().st_size for file in [path, *path.rglob("*")] if not file.is_dir())
+    return sum(_bytes(each) for each in (str(path), *trees.walk(path)))
+
+
+def _bytes(path: str) -> int:
+    with suppress(OSError):
+        facts = os.lstat(path)
+        return 0 if stat.S_ISDIR(facts.st_mode) else facts.st_size
+    return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness import git, mirror
+from harness import git, mirror, trees
 from harness.patterns import INSTRUCTION_FOLDERS, INSTRUCTIONS, base, editable, is_glob, may_hold
 from harness.process import inner_env
 from harness.protocols import Box
@@ -26,10 +25,10 @@ def worktree(view: git.Repo, name: str, folder: Path, commit: str) -> Iterator[P
         for path in (folder / name for name in INSTRUCTIONS if (folder / name).is_file()):
             path.write_text(FOLLOW_THE_PROMPT)
         for hidden in INSTRUCTION_FOLDERS:
-            shutil.rmtree(folder / hidden, ignore_errors=True)
+            trees.remove(folder / hidden)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        trees.remove(folder)
         mirror.remove_worktree(view, name)
 
 

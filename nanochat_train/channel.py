@@ -164,4 +164,5 @@ def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: in
         gpu=device(request.task.profile) == "cuda",
         fds=fds,
         limits=limits.settle(request.task.limits, role),
+        role=role,
     )

@@ -45,6 +45,11 @@ print(json.dumps({"value": abs(x - 3)}))
 NOTE = "printf '%s\\n\\nBecause it may help.\\n' \"$TITLE\" > notes/EXPERIMENT.md"
 
 
+def heavy(*values: object) -> list[object]:
+    """Parameters, tuples of them for several, of tests that take long and repeat what quicker ones show."""
+    return [pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=pytest.mark.heavy) for each in values]
+
+
 @dataclass
 class Lab:
     """A repository and the harness on it, as a user has them."""

@@ -128,6 +128,7 @@ def test_killed_once(lab: Lab, step: Step, nth: str, undisturbed: Callable[[str]
     assert lab.strays() == []
 
 
+@pytest.mark.heavy
 def test_killed_while_a_branch_is_revived(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
     assert mortal(lab, "kill", "REVIVED", "1", "revive", "1") == -9

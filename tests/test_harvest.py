@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Lab
+from conftest import Lab, heavy
 
 from harness.harvest import Harvest, Unusable, harvest, snapshot
 
@@ -138,7 +138,7 @@ def globbed(lab: Lab) -> None:
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "parts")
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", *heavy("none")])
 def test_an_agent_adds_changes_and_deletes_files_of_a_glob(lab: Lab, sandbox: str) -> None:
     globbed(lab)
     lab.agent(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Lab
+from conftest import Lab, heavy
 
 CHANGE = "sed -i 's/5.0/4.0/' toy/solution.py"
 
@@ -33,15 +33,17 @@ def log(lab: Lab) -> str:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("rm toy/solution.py", "toy/solution.py is gone"),
         ("ln -sf /etc/passwd toy/solution.py", "is a link"),
-        ("rm toy/solution.py; mkfifo toy/solution.py", "is not a regular file"),
-        ("rm toy/solution.py; mkdir toy/solution.py", "is not a regular file"),
-        ("ln toy/solution.py toy/other.py", "hard-linked"),
-        ("head -c 100000 /dev/zero | tr '\\0' '#' > toy/solution.py", "larger than 64 KiB"),
-        ("printf '\\377\\376' > toy/solution.py", "not UTF-8"),
-        ("printf '#\\000' > toy/solution.py", "NUL"),
         ("true", "the agent changed nothing"),
+        *heavy(
+            ("rm toy/solution.py", "toy/solution.py is gone"),
+            ("rm toy/solution.py; mkfifo toy/solution.py", "is not a regular file"),
+            ("rm toy/solution.py; mkdir toy/solution.py", "is not a regular file"),
+            ("ln toy/solution.py toy/other.py", "hard-linked"),
+            ("head -c 100000 /dev/zero | tr '\\0' '#' > toy/solution.py", "larger than 64 KiB"),
+            ("printf '\\377\\376' > toy/solution.py", "not UTF-8"),
+            ("printf '#\\000' > toy/solution.py", "NUL"),
+        ),
     ],
 )
 def test_an_editable_file_that_cannot_be_taken_is_invalid(lab: Lab, script: str, reason: str) -> None:
@@ -54,15 +56,17 @@ def test_an_editable_file_that_cannot_be_taken_is_invalid(lab: Lab, script: str,
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
-        ("def (", "crash", "SyntaxError"),
         ("raise KeyError(1)", "crash", "KeyError: 1"),
         ("while True: pass", "invalid", "still running after"),
-        ("import os; os.kill(os.getpid(), 9)", "crash", "exit code 137"),
-        ("import os; os.unlink('toy/answer.txt')", "crash", "exit code 1"),
         ("import pathlib; pathlib.Path('toy/answer.txt').write_text('nan')", "invalid", "the metric is nan"),
-        ("import pathlib; pathlib.Path('toy/answer.txt').write_text('I win')", "invalid", "evaluation failed"),
-        ("print('x' * 30_000_000)", "keep", "better by 1"),
         ("print('{\"value\": 0}')", "keep", "distance 1.00"),
+        *heavy(
+            ("def (", "crash", "SyntaxError"),
+            ("import os; os.kill(os.getpid(), 9)", "crash", "exit code 137"),
+            ("import os; os.unlink('toy/answer.txt')", "crash", "exit code 1"),
+            ("import pathlib; pathlib.Path('toy/answer.txt').write_text('I win')", "invalid", "evaluation failed"),
+            ("print('x' * 30_000_000)", "keep", "better by 1"),
+        ),
     ],
 )
 def test_a_candidate_that_misbehaves_is_a_verdict(lab: Lab, body: str, status: str, reason: str) -> None:
@@ -113,21 +117,20 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize("what", SECRETS)
 @pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
-def test_secrets_are_out_of_reach(lab: Lab, what: str, sandbox: str) -> None:
+def test_secrets_are_out_of_reach(lab: Lab, sandbox: str) -> None:
     home = Path(lab.env["HOME"])
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh/id_rsa").write_text("ref secret nobody")
     lab.env["API_KEY"] = "secret nobody"
-    command = SECRETS[what].format(repo=lab.path, home=home)
-    night(lab, f"{command} && echo got it; {CHANGE}", "--sandbox", sandbox)
-    leaked = "got it" in transcript(lab)
+    commands = [f'{SECRETS[what].format(repo=lab.path, home=home)} && echo "got {what}"' for what in SECRETS]
+    night(lab, "; ".join([*commands, CHANGE]), "--sandbox", sandbox)
+    leaked = {what for what in SECRETS if f"got {what}" in transcript(lab)}
     # The environment is an allow-list with or without a sandbox; files are out of reach only with one.
-    assert leaked == (sandbox == "none" and what != "the environment")
+    assert leaked == (set(SECRETS) - {"the environment"} if sandbox == "none" else set())
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", *heavy("none")])
 def test_hidden_files_read_as_empty_in_agent_and_run(lab: Lab, sandbox: str) -> None:
     secret = lab.path / "toy/hidden.txt"
     secret.write_text("the answer is 3\n")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Lab, make_lab
+from conftest import Lab, heavy, make_lab
 from test_crash import MORTAL, NEVER_IN_A_NIGHT
 
 from harness.steps import Step
@@ -58,12 +58,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 SOON, LATER = (
-    (Step.BEGUN, Step.HARVESTED, Step.RUN_ENDED, Step.MERGED),
-    (Step.BRANCHED, Step.PROPOSED, Step.EXPORTED, Step.CLOSED),
+    (Step.HARVESTED, Step.MERGED),
+    (Step.BEGUN, Step.BRANCHED, Step.PROPOSED, Step.EXPORTED, Step.RUN_ENDED, Step.CLOSED),
 )
 
 
-@pytest.mark.parametrize("step", [*SOON, *(pytest.param(step, marks=pytest.mark.heavy) for step in LATER)])
+@pytest.mark.parametrize("step", [*SOON, *heavy(*LATER)])
 def test_a_full_disk_stops_the_night_and_costs_nothing(small_disk: Path, step: Step) -> None:
     """Objects, refs, worktrees, logs and status are all on the disk that is full from one step on."""
     lab = make_lab(small_disk)
@@ -77,7 +77,7 @@ def test_a_full_disk_stops_the_night_and_costs_nothing(small_disk: Path, step: S
     finished(lab)
 
 
-@pytest.mark.parametrize("what", ["repository", "state"])
+@pytest.mark.parametrize("what", ["repository", *heavy("state")])
 def test_no_permission_to_write(lab: Lab, what: str) -> None:
     Path(lab.env["XDG_STATE_HOME"]).mkdir()
     folder = lab.path if what == "repository" else Path(lab.env["XDG_STATE_HOME"])
@@ -105,7 +105,7 @@ def test_a_person_commits_to_the_lab_branch(lab: Lab) -> None:
     assert lab.git("log", "-1", "--format=%s", "mine") == "mine"
 
 
-@pytest.mark.parametrize("ref", ["heads/autoresearch/t", "experiments/t/0001"])
+@pytest.mark.parametrize("ref", ["heads/autoresearch/t", *heavy("experiments/t/0001")])
 def test_a_ref_moved_in_the_very_moment(lab: Lab, ref: str) -> None:
     """Between the harness's reading of a ref and its writing: nobody's work is overwritten."""
     step = "MERGE_WRITTEN" if "heads" in ref else "RUN_ENDED"
@@ -115,6 +115,7 @@ def test_a_ref_moved_in_the_very_moment(lab: Lab, ref: str) -> None:
     assert lab.git("rev-parse", f"refs/{ref}") == mine
 
 
+@pytest.mark.heavy
 def test_two_harnesses_with_state_folders_of_their_own(lab: Lab) -> None:
     """The lock lies in the repository that it protects."""
     other = f"XDG_STATE_HOME=$PWD/../other '{sys.executable}' -c 'from harness.cli import main; main()'"
@@ -133,6 +134,7 @@ def test_garbage_is_collected_at_every_step(lab: Lab) -> None:
     finished(lab)
 
 
+@pytest.mark.heavy
 def test_garbage_is_collected_all_the_time(lab: Lab) -> None:
     """Whatever a collection deletes because no ref named it yet is written again."""
     script = "while :; do git gc -q --prune=now 2>/dev/null; done"
@@ -148,6 +150,7 @@ def test_garbage_is_collected_all_the_time(lab: Lab) -> None:
     finished(lab)
 
 
+@pytest.mark.heavy
 def test_objects_deleted_under_a_running_night_are_written_again(lab: Lab) -> None:
     """The worst of it: everything loose that is not packed is gone while a candidate is measured."""
     gone = "find .git/objects -type f -newer program.md -path '*/[0-9a-f][0-9a-f]/*' -delete"
@@ -157,6 +160,7 @@ def test_objects_deleted_under_a_running_night_are_written_again(lab: Lab) -> No
     finished(lab)
 
 
+@pytest.mark.heavy
 def test_the_clock_jumps(lab: Lab) -> None:
     done = disturbed(lab, "clock", *RUN, "--hours", "1")
     assert done.returncode == 0, done.stderr
@@ -188,6 +192,7 @@ def test_the_user_works_on(lab: Lab, command: str) -> None:
     finished(lab)
 
 
+@pytest.mark.heavy
 def test_the_lab_branch_is_checked_out_during_the_night(lab: Lab) -> None:
     done = disturbed(lab, "sh", "RUN_ENDED", "2", "git worktree add -q ../look autoresearch/t", *RUN)
     assert "autoresearch/t is checked out: switch to another branch" in refused(done)
@@ -197,6 +202,7 @@ def test_the_lab_branch_is_checked_out_during_the_night(lab: Lab) -> None:
     finished(lab)
 
 
+@pytest.mark.heavy
 def test_locks_of_the_dead_and_of_the_living(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "better", "--experiments", "1")
     for stale in ("refs/heads/autoresearch/t.lock", "refs/experiments/t/0002.lock"):
@@ -228,6 +234,7 @@ def test_a_repository_like_nobody_tests_with(tmp_path: Path) -> None:
     assert b"\r" not in blob.stdout
 
 
+@pytest.mark.heavy
 def test_a_shallow_clone_and_a_history_that_agents_do_not_need(lab: Lab, tmp_path: Path) -> None:
     """The view repository begins with the lab branch: gigabytes of history cost nothing, and show nothing."""
     (lab.path / "big").write_bytes(os.urandom(3 << 20))

@@ -47,12 +47,12 @@ def test_a_night_is_recorded_as_what_it_is(lab: Lab) -> None:
     record = json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
     assert (record["sandbox"], record["measurements"][0]["sandbox"]) == ("uid", "uid")
     assert "uid sandbox" in lab.git("log", "-1", "--format=%B", "autoresearch/t")
-    lab.harness("resume", "--tag", "t", "--experiments", "3")
-    lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "4", "--sandbox", "bubblewrap")
+    lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "3", "--sandbox", "bubblewrap")
     assert [row[3] for row in lab.rows()][-1] != "void"
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the filter has x86-64's numbers")
+@pytest.mark.heavy
 def test_a_night_in_the_confinement_that_docker_gives_to_root(lab: Lab) -> None:
     lab.machine = (*with_caps(), *filtered(*NAMESPACES))  # type: ignore[attr-defined]
     run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1")
@@ -94,6 +94,7 @@ def test_a_night_of_attacks(lab: Lab) -> None:
     assert "False False" in told
 
 
+@pytest.mark.heavy
 def test_a_hidden_file_of_the_system_refuses_the_night(lab: Lab) -> None:
     lab.edit("toy/task.yaml", "outputs:", "hidden: [sh, -c, 'echo /usr/share/common-licenses/BSD']\noutputs:")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "hide")
@@ -101,6 +102,7 @@ def test_a_hidden_file_of_the_system_refuses_the_night(lab: Lab) -> None:
     assert "the sandbox uid cannot hide /usr/share/common-licenses/BSD: every user can read it" in done.stderr
 
 
+@pytest.mark.heavy
 def test_what_others_could_read_or_not_enter_is_one_sentence_with_its_mend(lab: Lab) -> None:
     run_it = ("run", "--tag", "t", "--agent", "better", "--experiments", "1", "--sandbox", "uid")
     home, state = Path(lab.env["HOME"]), Path(lab.env["XDG_STATE_HOME"])

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__, config, git, limits, sandboxes, upkeep
+from harness import __version__, config, git, gpus, limits, preflight, sandboxes, upkeep
 from harness.cli.options import JsonOption, emit
 from harness.models import AgentSpec, UserError
 from harness.opening import find_task, not_ready, secret, version
@@ -44,8 +44,7 @@ def examine() -> list[tuple[str, str | None]]:
     checks: list[tuple[str, str | None]] = [(f"harness {__version__}, Python {sys.version.split()[0]}", None)]
     checks += confinement()
     checks.append((limits.described(), None))
-    gpu = any(Path("/dev").glob("nvidia[0-9]*"))
-    checks.append((f"GPU: {'found' if gpu else 'none here, the cpu profile is used'}", None))
+    checks += graphics()
     try:
         repo = git.open_repo(Path.cwd())
         checks.append((f"git repository {git.root(repo)}", None))
@@ -64,7 +63,7 @@ def confinement() -> list[tuple[str, str | None]]:
     """Each sandbox and whether it works here; it has to only if a night would use it."""
     checks: list[tuple[str, str | None]] = []
     try:
-        used = config.load_defaults().sandbox or "bubblewrap"
+        used = usual()
     except UserError as error:
         checks, used = [("your own defaults", str(error))], "bubblewrap"
     try:
@@ -79,6 +78,28 @@ def confinement() -> list[tuple[str, str | None]]:
             checks.append((f"sandbox {name} cannot be used here (only needed when asked for by name): {problem}", None))
         else:
             checks.append((f"sandbox {name} could be used: {sandboxes.MEANING[name]}", None))
+    return checks
+
+
+def usual() -> str:
+    """The sandbox that a night uses here unless it is told otherwise."""
+    return config.load_defaults().sandbox or "bubblewrap"
+
+
+def graphics() -> list[tuple[str, str | None]]:
+    """Whether CUDA works in the sandbox that a night would use, which GPUs are not to be used, and who else does."""
+    if not gpus.present():
+        return [("GPU: none here, the cpu profile is used", None)]
+    checks: list[tuple[str, str | None]] = []
+    try:
+        sandbox = sandboxes.get(usual())
+        checks.append((f"GPU: CUDA in the sandbox {sandbox.name}", preflight.preflight(sandbox)))
+    except UserError as error:
+        checks.append(("GPU: could not be tried", f"{error}"))
+    checks += [(f"GPU {each.gpu}", str(each)) for each in gpus.dirty()]
+    checks += [(f"warning: {line}", None) for line in gpus.others()]
+    if gpus.holders() is None:
+        checks.append(("warning: nvidia-smi does not work, so what a run leaves on a GPU goes unnoticed", None))
     return checks
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness import config, git, view
+from harness import config, git, gpus, view
 from harness.cli.options import (
     AgentOption,
     CountOption,
@@ -142,6 +142,8 @@ def at_work(repo: git.Repo, settings: Settings, again: str = "") -> Iterator[tup
     with interruptible(screen) as interrupt:
         with open_night(repo, settings, interrupt, screen.tell, screen.show) as night:
             screen.say(f"autoresearch/{settings.tag}: {night.task.name}, profile {night.task.profile}, {night.sandbox} sandbox")
+            for line in gpus.others() if gpus.wanted(night.task) else ():
+                screen.say(f"warning: {line}")
             yield night, screen
     if interrupt.soon:
         screen.say(f"continue with: {again or f'harness resume --tag {settings.tag}'}")

@@ -62,6 +62,8 @@ def measure(
         measured = Measurement(status="ok") if no_check else done(found.check(lambda: interrupt.soon))
         if measured.status == "ok":
             measured = done(found.measure(seed, lambda: interrupt.soon))
+    if "dirty" in measured.hardware:
+        screen.say(measured.hardware["dirty"])
     if as_json:
         emit(measured.model_dump(mode="json"))
     else:

@@ -41,6 +41,8 @@ class Screen:
         """A closed experiment."""
         verdict = record.verdict
         title = record.proposal.title if record.proposal else record.experiment.agent
+        for trouble in (run.hardware["dirty"] for run in record.measurements if "dirty" in run.hardware):
+            self.say(trouble)
         self.say(f"{record.id} {verdict.status if verdict else ''}: {title}: {verdict.reason if verdict else ''}")
 
 

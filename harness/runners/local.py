@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness import gpus
 from harness.models import Measurement, Request
-from harness.process import PACKAGE, clean_env, python, run
+from harness.process import PACKAGE, UNKILLABLE, clean_env, python, run
 from harness.protocols import Cancel, Launch
 
 SLACK_S = 120.0
@@ -27,8 +28,11 @@ class LocalRunner:
         asked = request.work / "request.json"
         asked.write_text(request.model_dump_json())
         argv = (*python(request.task.referee), str(asked))
-        launch = Launch(argv, clean_env(PYTHONPATH=str(PACKAGE.parent)), self.trusted)
-        ended = run(launch, request.work / "referee.log", limit, cancel)
+        with gpus.lease(request.task) as lease:
+            launch = Launch(argv, clean_env(PYTHONPATH=str(PACKAGE.parent), **lease.env), self.trusted)
+            ended = run(launch, request.work / "referee.log", limit, cancel)
+            if ended.code == UNKILLABLE:
+                lease.spoiled(_last(ended.tail))
         if ended.cancelled:
             return None
         try:
@@ -36,7 +40,8 @@ class LocalRunner:
         except (OSError, ValidationError):
             why = f"the referee took longer than {limit:.0f} s" if ended.timed_out else f"the referee failed: {_last(ended.tail)}"
             found = Measurement(status="void", reason=why, referee_tail=ended.tail[-4096:])
-        return found.model_copy(update={"seed": request.seed})
+        hardware = {**found.hardware, **({"dirty": "; ".join(lease.found)} if lease.found else {})}
+        return found.model_copy(update={"seed": request.seed, "hardware": hardware})
 
 
 def _last(text: str) -> str:

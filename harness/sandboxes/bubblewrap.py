@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness import gpus, trees
 from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
@@ -36,6 +37,7 @@ ETC = (
 )
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 TMP_BYTES = 1 << 30
+MODPROBE = Path("/usr/bin/nvidia-modprobe")  # setuid root, which is nothing in here: the driver would wait for it in vain
 GPU_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps")
 
 
@@ -134,12 +136,14 @@ def _devices(box: Box) -> list[str]:
     """The GPU's device files, for boxes that train; CUDA also reads /sys. The rest of /dev is bubblewrap's own."""
     devices = [path for pattern in GPU_DEVICES for path in sorted(Path("/dev").glob(pattern))] if box.gpu else []
     args = [part for path in devices for part in ("--dev-bind", str(path), str(path))]
-    return [*args, *(["--ro-bind", "/sys", "/sys"] if devices else []), "--remount-ro", "/dev"]
+    args += ["--ro-bind", "/sys", "/sys"] if devices else []
+    args += ["--ro-bind", str(EMPTY), str(MODPROBE)] if devices and MODPROBE.exists() else []
+    return [*args, "--remount-ro", "/dev"]
 
 
 def _environment(box: Box) -> list[str]:
     """Exactly `box.env`, and a HOME: the box's private one, else the empty /tmp."""
-    env = {"TMPDIR": "/tmp", **box.env, "HOME": str(box.home or "/tmp")}
+    env = {"TMPDIR": "/tmp", **gpus.visible(box), **box.env, "HOME": str(box.home or "/tmp")}
     return [part for name, value in sorted(env.items()) for part in ("--setenv", name, value)]
 
 
@@ -169,6 +173,5 @@ def _in_memory(data: bytes) -> Iterator[int]:
 def _give(path: Path, uid: int) -> None:
     """Hand a file or a folder with its content to `uid`, following no link."""
     os.chown(path, uid, uid, follow_symlinks=False)
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            os.chown(Path(folder) / name, uid, uid, follow_symlinks=False)
+    for each in trees.walk(path):
+        os.chown(each, uid, uid, follow_symlinks=False)

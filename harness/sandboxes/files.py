@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness import trees
 from harness.models import UserError
 from harness.protocols import Box
 from harness.sandboxes.reach import ENTER, WRITE, Who, barriers, reaches
@@ -73,14 +73,7 @@ def sweep(uid: int) -> None:
             waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
             for entry in entries if mode & WRITE else ():
                 if entry.stat(follow_symlinks=False).st_uid == uid:
-                    _remove(Path(entry.path), entry.is_dir(follow_symlinks=False))
-
-
-def _remove(path: Path, folder: bool) -> None:
-    if folder:
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+                    trees.remove(Path(entry.path))
 
 
 def _open_way(path: Path, ours: Path, passage: int) -> None:
@@ -120,9 +113,8 @@ def _give(path: Path, uid: int, kept: frozenset[Path]) -> None:
 
 def _own(path: Path, before: int, after: int) -> None:
     """Hand a file, or a folder with everything in it, from one uid and its group to another; no link is followed."""
-    for place, folders, names in [("", [], [str(path)]), *os.walk(path)]:
-        for each in (Path(place) / name for name in (*folders, *names)):
-            with suppress(FileNotFoundError):
-                facts = each.lstat()
-                if before in (facts.st_uid, facts.st_gid) and (stat.S_ISDIR(facts.st_mode) or facts.st_nlink == 1 or not after):
-                    os.chown(each, after, after, follow_symlinks=False)
+    for each in (Path(name) for name in (str(path), *trees.walk(path))):
+        with suppress(FileNotFoundError):
+            facts = each.lstat()
+            if before in (facts.st_uid, facts.st_gid) and (stat.S_ISDIR(facts.st_mode) or facts.st_nlink == 1 or not after):
+                os.chown(each, after, after, follow_symlinks=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness import gpus
 from harness.limits import rlimits
 from harness.protocols import Box, Launch
 
@@ -25,7 +26,7 @@ class NoSandbox:
     @contextmanager
     def wrap(self, argv: list[str], box: Box) -> Iterator[Launch]:
         """`argv` under the init that ends the whole tree; of the box only cwd, env, home, fds and limits apply."""
-        env = {**box.env, **({"HOME": str(box.home)} if box.home else {})}
+        env = {**gpus.visible(box), **box.env, **({"HOME": str(box.home)} if box.home else {})}
         limits = rlimits(box.limits) if box.limits else []
         init = (sys.executable, "-I", "-S", str(INIT), "--subtree", *limits, "--")
         yield Launch((*init, *argv), env, box.cwd, box.fds, box.limits, box.places)

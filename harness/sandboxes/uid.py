@@ -14,21 +14,20 @@ import json
 import os
 import pwd
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from harness import gpus, trees
 from harness.limits import rlimits
 from harness.models import UserError
 from harness.process import PACKAGE, clean_env, run
 from harness.protocols import Box, Launch
-from harness.sandboxes import files
+from harness.sandboxes import files, seccomp
 from harness.sandboxes.init import KILLER, alive
 from harness.sandboxes.reach import READ, WRITE, Who, barriers, closed_above, exposed, replaceable
-from harness.sandboxes.seccomp_uid import program, supported
 from harness.state import base
 
 INIT = Path(__file__).with_name("init.py")
@@ -80,7 +79,7 @@ class Uid:
             if closed := [path for path in devices if not who.may(path, READ | WRITE)]:
                 raise UserError(f"the sandbox uid cannot use the GPU: run `chmod o+rw {_quoted(closed)}`")
             files.hide(box.hidden, who, (*SYSTEM, *_interpreters()))
-            env = {**OURS, "TMPDIR": str(scratch), **box.env, "HOME": str(box.home or scratch)}
+            env = {**OURS, "TMPDIR": str(scratch), **gpus.visible(box), **box.env, "HOME": str(box.home or scratch)}
             handle = stack.enter_context(_settings(uid, lock, env))
             bounds = rlimits(box.limits) if box.limits else []
             fds, places = (*box.fds, handle, lock), (*box.places, scratch)
@@ -89,7 +88,7 @@ class Uid:
 
 def _clear(uid: int, lock: int, scratch: Path, ours: bool) -> None:
     """Leave no file of a uid of which nothing lives any more; a command of `ours` leaves none."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    trees.remove(scratch)
     if not ours:
         files.sweep(uid)
     os.ftruncate(lock, 0)
@@ -101,7 +100,7 @@ def _init(handle: int, argv: list[str], bounds: list[str]) -> tuple[str, ...]:
 
 def _not_root() -> str | None:
     """What is missing to become another user."""
-    if sys.platform != "linux" or not supported():
+    if sys.platform != "linux" or seccomp.unsupported():
         return f"exists on Linux on x86-64 and ARM only, and this is {sys.platform} on {os.uname().machine}"
     if os.getuid():
         return "needs root, which alone can become another user: it is for containers that run as root"
@@ -215,7 +214,7 @@ def _ended(uid: int, lock: int) -> bool:
 @contextmanager
 def _settings(uid: int, lock: int, env: dict[str, str]) -> Iterator[int]:
     """What our init is told, in a descriptor to be inherited: the command's environment is nobody else's to read."""
-    told = {"uid": uid, "groups": [PASSAGE], "env": env, "filter": program(sockets=False).hex(), "lock": lock}
+    told = {"uid": uid, "groups": [PASSAGE], "env": env, "filter": seccomp.program(seccomp.ALONE).hex(), "lock": lock}
     handle = os.memfd_create("harness")
     try:
         os.write(handle, json.dumps(told).encode())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import heavy
 
 from harness import sandboxes
 from harness.process import inner_env, run
@@ -83,7 +84,10 @@ STUBBORN = {
 }
 
 
-@pytest.mark.parametrize("how", STUBBORN)
+QUICK = ("a daemon that holds the output open", "the same in sessions of its own", "one that stops what guards it")
+
+
+@pytest.mark.parametrize("how", [*QUICK, *heavy(*(each for each in STUBBORN if each not in QUICK))])
 def test_no_way_of_dying_hard_keeps_a_tree_alive_or_the_harness_waiting(how: str, name: str, folder: Path) -> None:
     marker = f"m{time.time_ns()}"
     started = time.monotonic()

@@ -173,17 +173,19 @@ GAINING = [
     ),
     root("gets real-time priority", "chrt -f 1 true && echo {say}"),
 ]
-# Bounds that need no cgroup. Memory, the disk below writable folders and the number of files have none yet.
+# What the kernel bounds by itself, a little above what the watchdog allows; all other limits are in tests/test_limits.py.
 FLOODING = [
     Attack(
         "forks without end",
-        "import resource as r; print('{say}' if not 0 <= r.getrlimit(r.RLIMIT_NPROC)[0] <= 4096 else '')",
+        "import resource as r; print('{say}' if not 0 <= r.getrlimit(r.RLIMIT_NPROC)[0] <= 4608 else '')",
         control=HOST,
     ),
     Attack(
         "writes a file without end",
-        "import os; f = os.open('notes/big', os.O_RDWR | os.O_CREAT); os.pwrite(f, b'x', 9 << 30); print('{say}')",
+        "import os; os.makedirs('notes', exist_ok=True); f = os.open('notes/big', os.O_RDWR | os.O_CREAT); "
+        "os.pwrite(f, b'x', 9 << 30); print('{say}')",
         where="agent",
+        control=HOST,
     ),
     Attack(
         "fills /tmp",
@@ -193,7 +195,48 @@ FLOODING = [
     ),
     Attack("dumps core", '[ "$(ulimit -c)" != 0 ] && echo {say}', control="", why="the host may have no core dumps either"),
 ]
-ATTACKS = [*READING, *WRITING, *REACHING, *LEAVING, *GAINING, *FLOODING]
+# With an editable file at the root of the repository the whole root is a folder in which files can be made. What is planted
+# there says {say} when it is imported or run; the scene measures the candidate afterwards, and so does the control.
+
+
+def plant(name: str, path: str, code: str = "print('{say}')", control: str = HOST, why: str = "", quick: bool = False) -> Attack:
+    """An agent that leaves a file beside its own, and a change that is worth measuring."""
+    body = f"sed -i 's/5.0/4.0/' solution.py\nmkdir -p \"$(dirname {path})\"\ncat > {path} <<'END'\n{code}\nEND"
+    return Attack(name, body, "output", "top", control, why=why, quick=quick)
+
+
+def replaced(name: str, script: str) -> Attack:
+    """A change of a file at the root that is not the agent's."""
+    return Attack(name, f"sed -i 's/5.0/4.0/' solution.py\n{script}", "file", "top")
+
+
+STALE = """import compileall, importlib.util, os, pathlib, py_compile
+known = os.stat("helper.py")
+pathlib.Path("x.py").write_text("print('{say}')" .ljust(known.st_size))
+os.utime("x.py", ns=(known.st_atime_ns, known.st_mtime_ns))
+py_compile.compile("x.py", importlib.util.cache_from_source("helper.py"), dfile="helper.py")
+pathlib.Path("solution.py").write_text(pathlib.Path("solution.py").read_text().replace("5.0", "4.0"))
+"""
+NEVER = "nothing of ours is run with the worktree as its folder"
+PLANTING = [
+    plant("plants sitecustomize", "sitecustomize.py"),
+    plant("plants usercustomize", "usercustomize.py", control="", why="virtual environments have none"),
+    plant("plants a module of the standard library", "colorsys.py"),
+    plant("plants a package in torch's place", "torch/__init__.py", quick=True),
+    plant("plants the harness", "harness/__init__.py", control="", why=NEVER),
+    plant("plants a conftest", "conftest.py", control="", why=NEVER),
+    plant("plants attributes with a filter", ".gitattributes", "* filter=evil", control="", why=NEVER),
+    plant("plants modules of git", ".gitmodules", '[submodule "x"]\n\tpath = x\n\turl = /{mark}', control="", why=NEVER),
+    Attack("plants bytecode of the module beside it", STALE, "output", "top", HOST),
+    replaced("puts another task in place", "sed 's/minimize/maximize/' task.yaml > t && mv -f t task.yaml"),
+    replaced("puts another evaluator at the root", "echo 'print(1)' > e && mv -f e evaluate.py"),
+    replaced("puts another module in place", "echo 'X = 1' > h && mv -f h helper.py"),
+    replaced("moves git's file away", "mv .git git-$$ && echo 'gitdir: /tmp/{mark}' > .git"),
+    replaced("makes a repository in place of git's file", "rm -f .git && mkdir .git && echo 'ref: refs/heads/x' > .git/HEAD"),
+    replaced("moves its history away", "mv lab lab-$$ && mkdir lab && echo {mark} > lab/history.tsv"),
+    replaced("puts a link in place of the program", "rm -f program.md && ln -s /{mark} program.md"),
+]
+ATTACKS = [*PLANTING, *READING, *WRITING, *REACHING, *LEAVING, *GAINING, *FLOODING]
 
 
 @dataclass(frozen=True)
@@ -215,6 +258,27 @@ if __name__ == "__main__":
     t = torch.zeros(2).share_memory_()
     mp.spawn(fill, (t,), nprocs=2)
     assert t.sum() == 3
+    print("{say}")
+"""
+QUEUE = """\
+import torch
+import torch.multiprocessing as mp
+from torch.utils.data import DataLoader, TensorDataset
+def send(queue, strategy):
+    mp.set_sharing_strategy(strategy)
+    queue.put(torch.arange(9.0))
+    queue.get()  # the sender has to live until its tensor was opened
+if __name__ == "__main__":
+    for strategy in ("file_descriptor", "file_system"):
+        mp.set_sharing_strategy(strategy)
+        queue = mp.get_context("spawn").SimpleQueue()
+        sender = mp.get_context("spawn").Process(target=send, args=(queue, strategy))
+        sender.start()
+        assert queue.get().sum() == 36, strategy
+        queue.put(None)
+        sender.join()
+    rows = DataLoader(TensorDataset(torch.arange(64.0)), batch_size=8, num_workers=2)
+    assert sum(batch.sum() for batch, in rows) == 2016
     print("{say}")
 """
 WORKS = [
@@ -254,6 +318,12 @@ WORKS = [
         "torch with processes and shared memory", f"cat > /tmp/s.py <<'END'\n{SPAWN}END\npython3 /tmp/s.py", "train", ("torch",)
     ),
     Works(
+        "torch's tensors through queues, and workers that load data",
+        f"cat > /tmp/q.py <<'END'\n{QUEUE}END\npython3 /tmp/q.py",
+        "train",
+        ("torch",),
+    ),
+    Works(
         "torch.compile",
         "import torch; f = torch.compile(lambda x: (x.sin() + 1).sum()); f(torch.ones(9)).item(); print('{say}')",
         where="train",
@@ -286,4 +356,13 @@ CALLS: list[tuple[str, tuple[int, ...], str]] = [
     *[(name, (0, 0, 0, 0), "EPERM") for name in ("init_module", "delete_module", "clock_settime", "clock_adjtime", "adjtimex")],
     *[(name, (99, 0, 0, 0, 0), "EPERM") for name in ("setns", "pidfd_getfd", "finit_module", "kexec_file_load", "quotactl_fd")],
     *[(name, (99, 0, 0, 0, 0), "EPERM") for name in ("name_to_handle_at", "open_by_handle_at")],
+    *[(name, (0, 0, 0), "EPERM") for name in ("iopl", "ioperm")],
+]
+# What the sandbox `uid` denies beside them, and how it answers where it denies more of the same call.
+ALONE: list[tuple[str, tuple[int, ...], str]] = [
+    *[("socket", (family, 1, 0), "EPERM") for family in (1, 2, 10, 16, 17, 40)],
+    *[("socketpair", pair, "EPERM") for pair in ((1, 2, 0, 0), (1, 2 | HIGH, 0, 0), (30, 1, 0, 0))],
+    *[(name, (99, 0, 0, 0), "EPERM") for name in ("bind", "connect", "listen", "accept", "accept4", "mq_unlink", "mq_open")],
+    *[(name, (99, 0, 0, 0), "EPERM") for name in ("shmat", "shmctl", "semop", "semtimedop", "msgsnd", "msgrcv")],
+    *[(name, (0, 0, 0, 0), "EPERM") for name in ("shmget", "semget", "msgget", "shmdt", "semctl", "msgctl")],
 ]

@@ -3,8 +3,8 @@
     python tests/sandbox/scene.py < PLAN.json       prints what came of it as JSON
 
 For `agent` it is a whole proposal by an agent whose command line the script is, for `train` a whole measurement whose
-command it is: worktree, box and harvest, tree, box and referee are the product's own. A program by itself, so that a test
-can be another user in it.
+command it is: worktree, box and harvest, tree, box and referee are the product's own. For `top` the task and its files lie
+at the root of the repository, and the proposal is measured. A program by itself, so that a test can be another user in it.
 """
 
 from __future__ import annotations
@@ -44,17 +44,19 @@ def main() -> None:
     plant(places, plan["secret"])
     argv = [fill(part, {name: str(path) for name, path in places.items()}) for part in plan["argv"]]
     argv[0] = sys.executable if argv[0] == "python" else argv[0]
+    if plan["where"] == "top":
+        raise_up(lab)
     if plan["sandbox"] == "host":
-        done = subprocess.run(argv, cwd=lab.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
-        print(json.dumps({"output": done.stdout.decode(errors="replace"), "changed": []}))
+        print(json.dumps({"output": on_the_host(lab.path, argv, plan["where"] == "top"), "changed": []}))
         return
     configure(lab, places["data"], argv, plan["where"])
     seen = watch(folder)
-    agents = ["attacker"] if plan["where"] == "agent" else []
-    settings = Settings(task=str(lab.path / "toy/task.yaml"), tag="t", agents=agents, sandbox=plan["sandbox"])
+    agents = ["attacker"] if plan["where"] != "train" else []
+    task = next(path for path in (lab.path / "task.yaml", lab.path / "toy/task.yaml") if path.exists())
+    settings = Settings(task=str(task), tag="t", agents=agents, sandbox=plan["sandbox"])
     os.umask(0o022)
     with open_night(git.Repo(str(lab.path)), settings, Interrupt(), print, lambda status: None) as night:
-        output = proposal(night) if agents else measurement(night)
+        output = proposal(night, plan["where"] == "top") if agents else measurement(night, git.head(night.repo))
     before, after = seen
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     print(json.dumps({"output": output, "changed": changed}))
@@ -75,11 +77,41 @@ def plant(places: dict[str, Path], secret: str) -> None:
     (places["other"] / "secret").write_text(secret)
 
 
+CANDIDATE = """\
+import colorsys, importlib.util, os, pathlib
+import helper
+found = importlib.util.find_spec("torch")
+if found and str(found.origin).startswith(os.getcwd()):
+    import torch
+X = 5.0
+pathlib.Path("answer.txt").write_text(str(X))
+"""
+
+
+def raise_up(lab: Lab) -> None:
+    """The task and its files at the root of the repository, the editable one among them."""
+    for path in sorted((lab.path / "toy").iterdir()):
+        path.rename(lab.path / path.name)
+    for name in ("task.yaml", "evaluate.py"):
+        (lab.path / name).write_text((lab.path / name).read_text().replace("toy/", ""))
+    (lab.path / "solution.py").write_text(CANDIDATE)
+    (lab.path / "helper.py").write_text("# a module that is not the agent's, of some length\n")
+
+
+def on_the_host(folder: Path, argv: list[str], runs_then: bool) -> str:
+    """What comes of the script without the product, and of the candidate that it leaves."""
+    then = [[sys.executable, "solution.py"]] if runs_then else []
+    env = {**os.environ, "PYTHONPATH": "."} if runs_then else None
+    how: dict[str, Any] = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "timeout": 60, "env": env}
+    return "\n".join(subprocess.run(words, **how).stdout.decode(errors="replace") for words in [argv, *then])
+
+
 def configure(lab: Lab, data: Path, argv: list[str], where: str) -> None:
-    lab.edit("toy/task.yaml", "outputs:", f"inputs: ['{data}']\nhidden: [echo, '{data}/hidden.txt']\noutputs:")
-    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 120")
-    lab.edit("toy/task.yaml", "run_s: 5", "run_s: 120")
-    if where == "agent":
+    task = "task.yaml" if where == "top" else "toy/task.yaml"
+    lab.edit(task, "outputs:", f"inputs: ['{data}']\nhidden: [echo, '{data}/hidden.txt']\noutputs:")
+    lab.edit(task, "propose_s: 20", "propose_s: 120")
+    lab.edit(task, "run_s: 5", "run_s: 120")
+    if where != "train":
         with (lab.path / "agents.yaml").open("a") as file:
             file.write(f"attacker: {json.dumps({'argv': argv})}\n")
     else:
@@ -88,17 +120,22 @@ def configure(lab: Lab, data: Path, argv: list[str], where: str) -> None:
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "the attack")
 
 
-def proposal(night: Night) -> str:
-    """All that the agent said, and all that would be kept of it: its record and the files that were taken."""
+def proposal(night: Night, measured: bool) -> str:
+    """All that the agent said, and all that would be kept of it: its record and the files that were taken. If it is to be
+    `measured`, also what that says, and the names of all files that are not those of the commit it began with.
+    """
     record = propose(night, begin(night))
     files = [blob for blob in (record.proposal.files if record.proposal else {}).values() if blob]
     taken = [bytes(night.repo[blob].data).decode(errors="replace") for blob in files]
     kept = [record.model_dump_json(), night.ledger.text(record, "proposal.md"), *taken]
+    if measured and record.experiment.commit:
+        before, after = (set(git.files(night.repo, each)) for each in (record.experiment.base, record.experiment.commit))
+        kept += [f"MORE {before ^ after}" if before != after else "measured", measurement(night, record.experiment.commit)]
     return "\n".join([night.state.log("t", record.id).read_text(errors="replace"), *kept])
 
 
-def measurement(night: Night) -> str:
-    measured = night.run(git.head(night.repo), 1, night.state.run("t", "attack"), lambda: False)
+def measurement(night: Night, commit: str) -> str:
+    measured = night.run(commit, 1, night.state.run("t", "attack"), lambda: False)
     return measured.model_dump_json() + "\n" + measured.log_tail if measured else ""
 
 
@@ -118,10 +155,15 @@ def fingerprint(path: Path, folder: Path) -> str:
     """What a file is; nothing for what the harness writes, and for what the script may."""
     parts, facts = path.relative_to(folder).parts, path.lstat()
     inside = parts[5:] if parts[0] == "state" else ()  # state/harness/<repository>/worktrees/t/0001/...
-    free = "notes" in inside or (inside[-2:-1] == ("toy",) and inside[-1] not in ("evaluate.py", "task.yaml", "solution.py"))
-    if "worktrees" in parts[3:4] and inside[-2:] == ("toy", "solution.py"):
-        free = True
-    ours = path.name in ("request.json", "measurement.json", "progress.json") or path.suffix == ".log"
+    kept = ("evaluate.py", "task.yaml", "solution.py", "helper.py", "program.md", ".git", "lab")
+    at_top = (folder / "repo with spaces/solution.py").exists()
+    free = "notes" in inside or (inside[-2:-1] == ("toy",) and inside[-1] not in kept)
+    if "worktrees" in parts[3:4]:
+        free = free or inside[-2:] == ("toy", "solution.py") or (at_top and inside[1:2] not in [(each,) for each in kept])
+        free = free or inside[1:] == ("solution.py",)
+    ours = (
+        path.name in ("request.json", "measurement.json", "progress.json", "evaluate.json", "answer.txt") or path.suffix == ".log"
+    )
     if free or ours or any(name in OURS for name in parts[3:]):
         return ""
     if stat.S_ISLNK(facts.st_mode):
