@@ -23,7 +23,9 @@ class ExecAgent:
         assert box.home is not None
         values = {"python": sys.executable, "model": self.spec.model, "home": str(box.home), "seed": str(seed)}
         values |= {"prompt_file": str(box.home / "prompt.md"), "file": box.env.get("HARNESS_FILE", "")}
-        for name, text in {**self.spec.home_files, **({"prompt.md": prompt} if self.spec.prompt.via == "file" else {})}.items():
+        values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway else {}
+        files = {name: fill(text, values) for name, text in self.spec.home_files.items()}
+        for name, text in {**files, **({"prompt.md": prompt} if self.spec.prompt.via == "file" else {})}.items():
             (box.home / name).parent.mkdir(parents=True, exist_ok=True)
             (box.home / name).write_text(text, "utf-8")
         argv = [fill(part, values) for part in self.spec.argv]

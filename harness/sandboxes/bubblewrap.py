@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from harness.limits import rlimits
 from harness.process import clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import seccomp
 from harness.sandboxes.diagnose import NONE, why
+from harness.sandboxes.init import GATEWAY
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
@@ -43,6 +46,7 @@ class Bubblewrap:
     """The default sandbox on Linux."""
 
     name = "bubblewrap"
+    network: Literal["own", "host", "none"] = "own"
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs confined here; otherwise the reason and what mends it."""
@@ -63,13 +67,16 @@ class Bubblewrap:
         if root:
             for path in (*box.writable, *([box.home] if box.home else [])):
                 _give(path, OUTER_UID)
+            if box.gateway and box.gateway.socket:
+                os.chown(box.gateway.socket, OUTER_UID, OUTER_UID)
         with ExitStack() as stack:
             texts = _etc(OUTER_UID if root else INNER_UID)
             etc = {name: stack.enter_context(_in_memory(text.encode())) for name, text in texts.items()}
             calls = stack.enter_context(_in_memory(seccomp.program()))
-            command = [*_namespaces(root), *_system(etc), *_mounts(box), *_devices(box)]
+            command = [*_namespaces(root), *_system(etc), *_mounts(box), *_gateway(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
             init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else [])]
+            init += ["--relay", str(urlsplit(box.gateway.url).port)] if box.gateway else []
             init += [*(rlimits(box.limits) if box.limits else []), "--"]
             argv = ["bwrap", *command, "--seccomp", str(calls), "--info-fd", "{info_fd}", "--", *init, *argv]
             yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls), box.limits, box.places)
@@ -115,6 +122,13 @@ def _mounts(box: Box) -> list[str]:
     for path in visible(box.hidden, [Path("/usr"), *readable, *writable]):
         args += ["--tmpfs", str(path), "--remount-ro", str(path)] if path.is_dir() else ["--ro-bind", str(EMPTY), str(path)]
     return args
+
+
+def _gateway(box: Box) -> list[str]:
+    """The socket that a relay of our init leads to: read-only, so it can be talked to and not replaced."""
+    if not box.gateway or not box.gateway.socket:
+        return []
+    return [*_parents([Path(GATEWAY)]), "--ro-bind", str(box.gateway.socket), GATEWAY]
 
 
 def _parents(paths: list[Path]) -> list[str]:
