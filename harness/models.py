@@ -28,6 +28,26 @@ class UserError(Exception):
     """The user's mistake, in one plain sentence that names the place and the next step; exit code 1 at the edge."""
 
 
+class Usage(Value):
+    """What an experiment's agent used at its LLM providers, as the gateway counted it. Tokens as providers bill them.
+
+    `input` is neither read from a cache (`cached`) nor written to one (`written`); `output` includes reasoning. `usd` is by list
+    price, None when a model has none. `estimated` requests were cut off before they told their count, `retries` the gateway
+    repeated. `first_s` is how long the agent took to its first request.
+    """
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    written: int = 0
+    usd: float | None = 0.0
+    estimated: int = 0
+    retries: int = 0
+    first_s: float | None = None
+    models: list[str] = []
+
+
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted."""
 
@@ -41,6 +61,7 @@ class Proposal(Value):
     reason: str = ""
     dropped: list[str] = []
     notebook: str = ""
+    usage: Usage | None = None
 
 
 class Experiment(Value):
