@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import git
 from harness.bench import Bench
+from harness.gateway.client import Gateway
 from harness.ledger import Ledger
 from harness.models import PROGRESS, Record, UserError, Verdict
-from harness.protocols import Agent
+from harness.protocols import Agent, Line
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
 
@@ -35,6 +37,7 @@ class Night(Bench):
     interrupt: Interrupt
     tell: Callable[[Record], None]
     show: Callable[[Status], None]
+    gateway: Gateway | None = None
     versions: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -56,6 +59,7 @@ class Night(Bench):
                 elapsed_s=elapsed,
                 left_s=numbers.get("left_s", self.task.budget.propose_s - elapsed if not work else None),
                 loss=numbers.get("loss"),
+                usd=self.gateway.latest.spent_usd if self.gateway else None,
             )
             self.state.tell(status)
             self.show(status)
@@ -65,6 +69,10 @@ class Night(Bench):
             return self.interrupt.now
 
         return cancel
+
+    def line(self, record: Record) -> AbstractContextManager[Line | None]:
+        """The way of a proposal's agent to its LLM provider; None when it has none."""
+        return self.gateway.line(record.id, record.experiment.agent) if self.gateway else nullcontext()
 
     def program(self) -> tuple[str, str]:
         """program.md as it stands in the user's work tree now, and its blob id."""

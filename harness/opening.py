@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness import agents, config, git, locks, mirror, refs, sandboxes
@@ -18,6 +18,7 @@ from harness.patterns import editable_files
 from harness.places import check_editable, settle
 from harness.process import PACKAGE, clean_env, python, run
 from harness.protocols import Cancel, Launch, Sandbox
+from harness.providers import open_gateway
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.spec import DEFAULT_REFEREE
@@ -68,7 +69,7 @@ def open_night(
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
     sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]
-    with locks.hold(repo, settings.tag):
+    with locks.hold(repo, settings.tag), ExitStack() as stack:
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
@@ -82,6 +83,7 @@ def open_night(
             tell=tell,
             show=show,
             versions={spec.name: version(spec, state.path) for spec in specs},
+            gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )
         if settings.agents:
             replace(state.settings(settings.tag), settings.model_dump_json())

@@ -37,7 +37,9 @@ def propose(night: Night, record: Record) -> Record:
         reached(Step.WORKTREE_MADE)
         cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
         seed, seconds = judge.seed(record.id, 0), night.task.budget.propose_s
-        ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
+        with night.line(record) as line:
+            box = replace(box, gateway=line)
+            ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
         if ended.cancelled:
             return record
         if not folder.is_dir():
@@ -58,7 +60,8 @@ def accept(
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
-    record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed})})
+    usage = night.gateway.usage(record.id) if night.gateway else None
+    record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed, "usage": usage})})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}
     if refused:
         why = f"the agent {ended.exceeded}, and {refused}" if ended.exceeded else refused

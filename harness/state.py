@@ -19,7 +19,7 @@ MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id 
 
 
 class Status(Value):
-    """What a night is doing now. `left_s` and `loss` come from the referee and may be missing."""
+    """What a night is doing now. `left_s` and `loss` come from the referee and may be missing, `usd` is the night's so far."""
 
     pid: int
     tag: str
@@ -29,6 +29,7 @@ class Status(Value):
     elapsed_s: float
     left_s: float | None = None
     loss: float | None = None
+    usd: float | None = None
 
 
 class StateFolder:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from harness.gateway import credentials
 from harness.gateway.control import Entry, Start, State, receive, send
@@ -44,10 +44,20 @@ class Gateway:
     """The gateway of one night. Use as a context manager."""
 
     def __init__(
-        self, folder: Path, log: Path, specs: list[AgentSpec], stop: Stop, budget: Budget, known: Mapping[str, Usage]
+        self,
+        folder: Path,
+        log: Path,
+        specs: list[AgentSpec],
+        stop: Stop,
+        budget: Budget,
+        known: Mapping[str, Usage],
+        network: Literal["own", "host", "none"],
     ) -> None:
-        """Keys are looked for now, and a UserError says which is missing. `known` is what earlier experiments have used."""
-        self.folder, self.log, self.known = folder, log, dict(known)
+        """Keys are looked for now, and a UserError says which is missing. `known` is what earlier experiments have used.
+
+        `network` is the sandbox's: lines lead to a loopback of its `own`, or to the `host`'s.
+        """
+        self.folder, self.log, self.known, self.network = folder, log, dict(known), network
         self.entries = [
             Entry(agent=spec.name, provider=spec.provider, secret=credentials.key(spec.name, spec.provider, os.environ))
             for spec in specs
@@ -55,6 +65,8 @@ class Gateway:
         ]
         self.limits = {"cost_usd": stop.cost_usd, "propose_usd": budget.propose_usd, "quota_share": stop.quota_share}
         self.deaths: list[str] = []
+        self.mishap = ""  # what happened to the gateway while the last line was open
+        self.latest = State()
         self._open: dict[str, Opened] = {}
         self._control: socket.socket | None = None
         self._lock, self._up, self._stop = threading.RLock(), threading.Event(), threading.Event()
@@ -75,24 +87,24 @@ class Gateway:
         self._stop.set()
         self._keeper.join()
 
-    def serves(self, agent: str) -> bool:
-        """Whether an agent has a provider."""
-        return any(entry.agent == agent for entry in self.entries)
-
     @contextmanager
-    def line(self, experiment: str, agent: str, network: str) -> Iterator[Line]:
-        """A way to the provider for one proposal; `network` is the sandbox's: with a loopback of its `own`, or the `host`'s."""
-        path = self.folder / f"{experiment}.sock"
-        listening = _listen_unix(path) if network == "own" else socket.create_server(("127.0.0.1", 0), backlog=512)
-        key = DUMMY if network == "own" else f"{DUMMY}-{secrets.token_hex(16)}"  # who is on the host could come, too
-        url = INSIDE if network == "own" else f"http://127.0.0.1:{listening.getsockname()[1]}"
-        opened = Opened(experiment, agent, "" if network == "own" else key, listening)
+    def line(self, experiment: str, agent: str) -> Iterator[Line | None]:
+        """A way to the provider for one proposal of an agent; None when it has no provider."""
+        if not any(entry.agent == agent for entry in self.entries):
+            yield None
+            return
+        path, own = self.folder / f"{experiment}.sock", self.network == "own"
+        listening = _listen_unix(path) if own else socket.create_server(("127.0.0.1", 0), backlog=512)
+        key = DUMMY if own else f"{DUMMY}-{secrets.token_hex(16)}"  # everybody on the host could come by
+        url = INSIDE if own else f"http://127.0.0.1:{listening.getsockname()[1]}"
+        opened, deaths = Opened(experiment, agent, "" if own else key, listening), len(self.deaths)
         try:
             with self._lock:
                 self._ask_open(opened)
                 self._open[experiment] = opened
-            yield Line(url, key, path if network == "own" else None)
+            yield Line(url, key, path if own else None)
         finally:
+            self.mishap = f"the gateway {self.deaths[-1]} meanwhile and was started again" if len(self.deaths) > deaths else ""
             with self._lock:
                 self._open.pop(experiment, None)
                 listening.close()
@@ -138,7 +150,7 @@ class Gateway:
                 theirs.close()
                 self._hand_over(ours)
                 while (ended := process.wait(0)) is None and not self._stop.wait(LOOK_S):
-                    pass
+                    self._look(ours)
                 with self._lock:
                     self._up.clear()
                     self._control = None
@@ -159,6 +171,12 @@ class Gateway:
                 self._up.set()
                 for opened in self._open.values():
                     self._ask_open(opened)
+
+    def _look(self, control: socket.socket) -> None:
+        """Keep the latest state at hand, for whoever wants to show it without waiting."""
+        with self._lock, suppress(OSError, EOFError):
+            send(control, {"do": "state"})
+            self.latest = State.model_validate(receive(control)[0])
 
     def _last_words(self) -> str:
         return f"it {self.deaths[-1]}, for the {len(self.deaths)}th time" if self.deaths else "it does not answer"
