@@ -10,9 +10,10 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness.agentspec import AgentSpec
 from harness.models import UserError
 from harness.schema import schema as schema
-from harness.spec import AgentSpec, Defaults, Task
+from harness.spec import Defaults, Task
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -1,7 +1,7 @@
 """The values that flow through the engine: Task -> Proposal -> Experiment -> Measurement -> Verdict -> Record.
 
 All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read
-tomorrow. What a user writes, the task among it, is in spec.py. Units are in the names: `_s` seconds, `_mb` MiB.
+tomorrow. What a user writes, the task among it, is in spec.py and agentspec.py. Units are in the names: `_s` seconds, `_mb` MiB.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from harness.spec import AgentSpec as AgentSpec
+from harness.agentspec import AgentSpec as AgentSpec
+from harness.agentspec import Kind as Kind
+from harness.agentspec import PromptSpec as PromptSpec
 from harness.spec import Budget as Budget
 from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
-from harness.spec import PromptSpec as PromptSpec
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
-from harness.spec import Value as Value
+from harness.value import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
@@ -48,6 +49,20 @@ class Usage(Value):
     models: list[str] = []
 
 
+class Outcome(Value):
+    """How an agent's work ended, in one word and, where it left no change, in a sentence that says why."""
+
+    kind: Literal["changed", "unchanged", "refused_file", "timeout"] | Kind
+    reason: str = ""
+
+
+class Try(Value):
+    """One earlier attempt at a proposal, and why the agent was asked again."""
+
+    outcome: Outcome
+    seconds: float
+
+
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted."""
 
@@ -57,8 +72,8 @@ class Proposal(Value):
     agent_version: str = ""
     seconds: float = 0.0
     exit_code: int | None = None
-    outcome: Literal["changed", "unchanged", "missing", "refused_file", "timeout", "failed"] = "changed"
-    reason: str = ""
+    outcome: Outcome = Outcome(kind="changed")
+    tries: list[Try] = []
     dropped: list[str] = []
     notebook: str = ""
     usage: Usage | None = None

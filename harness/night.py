@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from harness import git
 from harness.bench import Bench
 from harness.gateway.client import Gateway
 from harness.ledger import Ledger
-from harness.models import PROGRESS, Record, UserError, Verdict
+from harness.models import PROGRESS, Outcome, Record, UserError, Verdict
 from harness.protocols import Agent, Line
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
+
+PAUSES = {"auth": math.inf, "quota": 1800.0}  # seconds that an agent is not asked after such an outcome
 
 
 @dataclass
@@ -25,6 +28,17 @@ class Interrupt:
 
     soon: bool = False
     now: bool = False
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Until when, by the monotonic clock, an agent is not asked, and why."""
+
+    until: float
+    reason: str
+
+
+NEVER = Pause(-math.inf, "")
 
 
 @dataclass(kw_only=True)
@@ -39,6 +53,7 @@ class Night(Bench):
     show: Callable[[Status], None]
     gateway: Gateway | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, Pause] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def watch(self, record: Record, phase: str, work: Path | None = None) -> Callable[[], bool]:
@@ -74,9 +89,18 @@ class Night(Bench):
         """The way of a proposal's agent to its LLM provider; None when it has none."""
         return self.gateway.line(record.id, record.experiment.agent) if self.gateway else nullcontext()
 
-    def program(self) -> tuple[str, str]:
-        """program.md as it stands in the user's work tree now, and its blob id."""
-        path = git.root(self.repo) / self.task.program
+    def pause(self, agent: str, outcome: Outcome) -> None:
+        """Ask an agent no more, or not for a while, when its account is what stops it."""
+        if outcome.kind in PAUSES:
+            self.paused[agent] = Pause(time.monotonic() + PAUSES[outcome.kind], outcome.reason)
+
+    def ready(self) -> list[Agent]:
+        """The agents that may be asked now, in their order."""
+        return [each for each in self.agents if self.paused.get(each.spec.name, NEVER).until <= time.monotonic()]
+
+    def program(self, other: str = "") -> tuple[str, str]:
+        """The task's program, or an `other` one, as it stands in the user's work tree now, and its blob id."""
+        path = git.root(self.repo) / (other or self.task.program)
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:

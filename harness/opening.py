@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness import agents, config, git, locks, mirror, refs, sandboxes
+from harness.agents import programs
 from harness.bench import Bench
 from harness.harvest import MAX_FILE_BYTES, Unusable, read_file
 from harness.ledger import Ledger, checked_out
@@ -206,5 +207,10 @@ def version(spec: AgentSpec, scratch: Path) -> str:
     """What an agent's CLI says of its version, on one line; empty when it has no command for that or it fails."""
     if not spec.version_cmd:
         return ""
-    ended = run(Launch(tuple(spec.version_cmd), clean_env(), Path("/")), scratch / "version.log", 30)
+    program = programs.find(spec.version_cmd[0])
+    if program is None:
+        return ""
+    path = os.pathsep.join([*map(str, program.search), os.environ.get("PATH", "")])
+    launch = Launch((str(program.path), *spec.version_cmd[1:]), clean_env(PATH=path), Path("/"))
+    ended = run(launch, scratch / "version.log", 30)
     return ended.tail.strip().splitlines()[0][:60] if ended.code == 0 and ended.tail.strip() else ""

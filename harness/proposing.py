@@ -2,73 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from harness import git, judge, limits, mirror, prompt
+from harness import git, judge, limits, mirror, outcome, prompt
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
-from harness.models import Record, Verdict
+from harness.models import Outcome, Record, Try, Verdict
 from harness.night import Night
+from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, worktree
 
+AGAIN = ("rate_limited", "network")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones."""
+
+    ended: Exit
+    said: Said
+    found: Harvest | None
+    refused: str
+    changed: dict[str, str | None]
+    outcome: Outcome
+
 
 def propose(night: Night, record: Record) -> Record:
-    """Let the agent work in a worktree and take what it left; unchanged when the user interrupted it."""
+    """Let the agent work and take what it left; unchanged when the user interrupted it."""
     agent = next((agent for agent in night.agents if agent.spec.name == record.experiment.agent), night.agents[0])
-    record = record.model_copy(update={"experiment": record.experiment.model_copy(update={"agent": agent.spec.name})})
-    text, blob = night.program()
-    base, tag = record.experiment.base, night.ledger.tag
-    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
+    text, blob = night.program(agent.spec.program)
+    experiment = record.experiment.model_copy(update={"agent": agent.spec.name})
+    record = record.model_copy(update={"experiment": experiment, "program": blob})
     records = [known for known in night.ledger.records() if known.id != record.id]
     asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id)
-    patterns, files = night.task.editable, editable_files(night.task.editable, git.files(night.repo, base))
+    tries: list[Try] = []
+    pauses = waits(agent)
+    while not isinstance(work := call(night, record, agent, asked, records), Verdict):
+        if work is None:
+            return record
+        if work.outcome.kind not in AGAIN or (seconds := next(pauses, None)) is None:
+            return accept(night, record, agent, work, tries, {"program.md": text, "prompt.md": asked})
+        tries.append(Try(outcome=work.outcome, seconds=round(work.ended.seconds, 3)))
+        if not rest(night, record, seconds, work.outcome):
+            return record
+    return night.close(record, work)
+
+
+def waits(agent: Agent) -> Iterator[float]:
+    """Seconds to wait after each call that a busy provider or a bad connection spoilt."""
+    retry = agent.spec.retry
+    return (retry.wait_s * 3**number for number in range(retry.times))
+
+
+def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
+    """Wait before an agent is asked again; False when the user interrupted it."""
+    cancel, end = night.watch(record, f"waiting: {why.reason}"), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if cancel() or night.interrupt.soon:
+            return False
+        time.sleep(min(0.25, left))
+    return True
+
+
+def call(night: Night, record: Record, agent: Agent, asked: str, records: list[Record]) -> Work | Verdict | None:
+    """Have the agent work once in a worktree of its own; None when the user interrupted it."""
+    base, tag, task = record.experiment.base, night.ledger.tag, night.task
+    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
+    patterns, blobs = task.editable, git.files(night.repo, base)
     with worktree(night.mirror, f"{tag}-{record.id}", night.state.worktree(tag, record.id), base) as folder:
-        prompt.write_lab(folder, night.task, night.ledger, records)
-        link_inputs(folder, night.task.inputs, git.root(night.repo))
-        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(files), "")}
+        prompt.write_lab(folder, task, night.ledger, records)
+        link_inputs(folder, task.inputs, git.root(night.repo))
+        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
         readable = (night.state.mirror, *night.readable)
-        box = agent_box(folder, patterns, home, readable, night.hidden, env, night.task.python)
-        box = replace(box, limits=limits.settle(night.task.limits, "agent"))
+        box = agent_box(folder, patterns, home, readable, night.hidden, env, task.python)
+        box = replace(box, limits=limits.settle(task.limits, "agent"))
         before = snapshot(folder, patterns)
         reached(Step.WORKTREE_MADE)
         cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
-        seed, seconds = judge.seed(record.id, 0), night.task.budget.propose_s
+        seed, seconds = judge.seed(record.id, 0), task.budget.propose_s
         with night.line(record) as line:
             box = replace(box, gateway=line)
             ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
         if ended.cancelled:
-            return record
+            return None
         if not folder.is_dir():
-            return night.close(record, Verdict(status="void", reason="the worktree was deleted while the agent worked in it"))
-        found, refused = take(folder, patterns, before, prompt.notebook(records))
+            return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
+        found, refused = take(folder, patterns, before, prompt.notebook(records), agent.spec.litter)
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
-    record = record.model_copy(update={"program": blob})
-    return accept(night, record, agent, ended, found, refused, {"program.md": text, "prompt.md": asked})
-
-
-def accept(
-    night: Night, record: Record, agent: Agent, ended: Exit, found: Harvest | None, refused: str, texts: dict[str, str]
-) -> Record:
-    """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
-    proposal = describe(ended, found, refused, night.versions.get(agent.spec.name, ""), agent.spec.ok_exit_codes)
-    blobs = git.files(night.repo, record.experiment.base)
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
+    said = outcome.read(agent.spec.output, log, ended.tail)
+    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, bool(changed))
+    return Work(ended, said, found, refused, changed, told)
+
+
+def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[Try], texts: dict[str, str]) -> Record:
+    """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
+    proposal = describe(work.ended, work.said, work.found, work.outcome, night.versions.get(agent.spec.name, ""))
     usage = night.gateway.usage(record.id) if night.gateway else None
-    record = record.model_copy(update={"proposal": proposal.model_copy(update={"files": changed, "usage": usage})})
-    texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}
-    if refused:
-        why = f"the agent {ended.exceeded}, and {refused}" if ended.exceeded else refused
+    told = {"files": work.changed, "tries": tries, "usage": usage}
+    record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
+    texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
+    if work.refused:
+        why = f"the agent {work.ended.exceeded}, and {work.refused}" if work.ended.exceeded else work.refused
         return night.close(record, Verdict(status="invalid", reason=why), texts)
-    if not changed:
-        return night.close(record, nothing_changed(ended, agent.spec.ok_exit_codes), texts)
-    tree = git.tree_with(night.repo, record.experiment.base, changed)
+    if not work.changed:
+        night.pause(agent.spec.name, work.outcome)
+        return night.close(record, nothing_changed(work.outcome), texts)
+    tree = git.tree_with(night.repo, record.experiment.base, work.changed)
     if twin := tried_before(night, tree):
         return night.close(record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), texts)
     commit = git.commit(night.repo, tree, [record.experiment.base], candidate_message(record), author(record))

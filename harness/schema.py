@@ -1,6 +1,6 @@
-"""JSON Schemas of the files that users write, made from spec.py.
+"""JSON Schemas of the files that users write, made from spec.py and agentspec.py.
 
-    python -m harness.schema docs/schemas        write them all, after a change of spec.py
+    python -m harness.schema docs/schemas        write them all, after a change of either
 
 Editors complete and check YAML with them, as the first line of each of our files asks for.
 """
@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from harness.spec import AgentSpec, Defaults, Task
+from harness.agentspec import AgentSpec
+from harness.spec import Defaults, Task
 
 Name = Literal["task", "agents", "config"]
 DIALECT = "http://json-schema.org/draft-07/schema#"

@@ -1,4 +1,4 @@
-"""What a user writes, as models: task.yaml, agents.yaml, config.yaml.
+"""What a user writes, as models: task.yaml and config.yaml; agents.yaml is in agentspec.py.
 
 The docstrings below the fields are their reference; editors show them through docs/schemas/ (see schema.py). Units are
 in the names: `_s` seconds.
@@ -9,26 +9,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-NonEmpty = Annotated[list[str], Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
+from harness.value import Natural, NonEmpty, Positive, Written
+
 DEFAULT_REFEREE = ["python", "-m", "harness.referee"]
-
-
-class Value(BaseModel):
-    """A frozen value that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Written(Value):
-    """A value that a user writes: the docstring below a field is its description."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class Metric(Written):
@@ -159,79 +145,6 @@ class Task(Written):
             if Path(path).is_absolute() or ".." in Path(path).parts or path in ("", "."):
                 raise ValueError(f"{path!r} is not a file below the root of the repository")
         return paths
-
-
-class PromptSpec(Written):
-    """How a CLI takes its prompt."""
-
-    via: Literal["stdin", "arg", "file"] = "stdin"
-    """On stdin, as an argument, or as a file whose path is {prompt_file}."""
-    flag: str = ""
-    """With `via: arg`, the option whose value the prompt is; the last argument when left out."""
-
-
-class Provider(Written):
-    """Where an agent's model requests go. The gateway sends them there and adds the key, which no sandbox ever holds."""
-
-    api: Literal["anthropic", "openai-chat", "openai-responses", "gemini"]
-    """The protocol that the agent speaks; only its model endpoints are passed on."""
-    url: str = ""
-    """The provider's base URL as its own clients take it (OpenAI's ends in /v1); the protocol's owner when left out."""
-    key_env: str | list[str] = []
-    """The variable that holds the key, or several, of which the first that is set counts."""
-    key_cmd: list[str] = []
-    """A command that prints the key; it is run again when the provider refuses the key. Comes after the variables."""
-    auth: Literal["auto", "bearer", "x-api-key", "x-goog-api-key"] = "auto"
-    """The header that takes the key; by default the protocol's own, and a bearer for the token of a Claude subscription."""
-    web: Literal["off", "search"] = "off"
-    """Whether the provider's own web search may be used; nothing else on the internet can be."""
-
-    @property
-    def variables(self) -> list[str]:
-        """The names in `key_env`."""
-        return [self.key_env] if isinstance(self.key_env, str) else self.key_env
-
-    @model_validator(mode="after")
-    def guards_the_key(self) -> Provider:
-        """Reject a URL that is none, and one over which a key would be sent in the open."""
-        if not self.url:
-            return self
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise ValueError(f"url: {self.url!r} is not a base URL such as https://api.example.com/v1")
-        keyed, local = bool(self.variables or self.key_cmd), parts.hostname in ("127.0.0.1", "::1", "localhost")
-        if parts.scheme == "http" and keyed and not local:
-            raise ValueError(f"url: {self.url!r} would send the key unencrypted: use https")
-        return self
-
-
-class AgentSpec(Written):
-    """One entry of agents.yaml."""
-
-    name: str
-    """The entry's name, as `--agent` takes it."""
-    driver: Literal["exec"] = "exec"
-    """How the program is driven: `exec` starts it, gives it the prompt and waits for its end."""
-    argv: NonEmpty
-    """The command line, no shell string; {python} {model} {file} {prompt_file} {home} {seed} {base_url} {key} are filled in."""
-    prompt: PromptSpec = PromptSpec()
-    """How it takes its prompt."""
-    model: str = ""
-    """The name of the model, for {model}."""
-    provider: Provider | None = None
-    """Its LLM provider: {base_url} (without /v1) and {key}, which is worth nothing outside, lead there through the gateway."""
-    fallback: str = ""
-    """Another entry, which proposes while this one's provider makes it wait for a new quota."""
-    env: dict[str, str] = {}
-    """Variables for this agent alone, with the same placeholders as argv."""
-    home_files: dict[str, str] = {}
-    """Files of the private HOME that every proposal starts with: path -> text, with the same placeholders."""
-    version_cmd: list[str] = []
-    """Prints the version that goes into the record."""
-    install: str = ""
-    """How to get the program, for the message that it is missing."""
-    ok_exit_codes: list[int] = [0]
-    """Exit codes that are no failure; what counts is the file that the agent left."""
 
 
 class Defaults(Written):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Annotated
 import typer
 
 from harness import __version__, config, git, limits, sandboxes, upkeep
+from harness import agents as agents_of
 from harness.cli.options import JsonOption, emit
-from harness.models import AgentSpec, UserError
+from harness.models import UserError
 from harness.opening import find_task, not_ready, secret, version
 from harness.places import settle
 from harness.state import StateFolder
@@ -53,7 +53,9 @@ def examine() -> list[tuple[str, str | None]]:
         checks.append((f"task {task.name}, profile {task.profile}", None))
         checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
         for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
-            checks.append((f"agent {name}" + ("" if installed(spec) else f" is not installed (optional): {spec.install}"), None))
+            checks.append(
+                (f"agent {name}" + ("" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"), None)
+            )
     except UserError as error:
         checks.append(("repository and task", str(error)))
     return checks
@@ -86,7 +88,7 @@ def agents(as_json: JsonOption = False) -> None:
     repo = git.open_repo(Path.cwd())
     scratch, found = StateFolder(repo).path, []
     for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
-        there = installed(spec)
+        there = agents_of.installed(spec)
         told = version(spec, scratch) if there else ""
         found.append({"name": name, "installed": there, "version": told, "model": spec.model, "install": spec.install})
     if as_json:
@@ -95,11 +97,6 @@ def agents(as_json: JsonOption = False) -> None:
     for each in found:
         state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
         typer.echo(f"{each['name']:<12}{each['model'] or '-':<16}{state}")
-
-
-def installed(spec: AgentSpec) -> bool:
-    """Whether the agent's program is on this machine."""
-    return spec.argv[0].startswith("{") or shutil.which(spec.argv[0]) is not None
 
 
 def gc(

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from harness.agentspec import Provider
 from harness.models import Value
-from harness.spec import Provider
 
 LARGEST = 1 << 18
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.agentspec import Provider
 from harness.models import UserError
 from harness.process import run
 from harness.protocols import Launch
-from harness.spec import Provider
 
 WAIT_S = 120  # a command may ask its user to touch something
 OAUTH_TOKEN, OAUTH_BETA = "sk-ant-oat", "oauth-2025-04-20"  # what `claude setup-token` makes, and what it is sent with

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.agentspec import Provider
 from harness.gateway.answers import Refused
-from harness.spec import Provider
 
 Kind = Literal["generate", "stream", "count", "list"]  # "generate" streams when the body asks for it
 MODEL = r"(?P<model>[A-Za-z0-9][A-Za-z0-9._-]{0,100})"

@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
+from harness.agentspec import Provider
 from harness.gateway import content, credentials
 from harness.gateway.answers import Refused
 from harness.gateway.content import Asked
@@ -20,7 +21,6 @@ from harness.gateway.journal import Note
 from harness.gateway.meter import Meter
 from harness.gateway.pace import Account, jitter
 from harness.models import UserError
-from harness.spec import Provider
 
 TRIES = 5
 PATIENCE_S = 120.0  # how long a request is held back before its agent is told

@@ -85,9 +85,8 @@ class Provider:
         self.other = other or Change("toy/evaluate.py", "x - 3", "x - x")
         self.seen: list[Seen] = []
         self.lock, self.over = threading.Lock(), threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.provider = self  # type: ignore[attr-defined]
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.provider = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
@@ -122,6 +121,14 @@ class Provider:
         if self.behaviour == "rate_limited_once":
             return "rate_limited" if len(self.asked) == 1 else None
         return self.behaviour if self.behaviour in STATUS else None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    provider: Provider
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is killed drops its connections: nothing to tell."""
 
 
 class _Handler(BaseHTTPRequestHandler):
