@@ -66,7 +66,7 @@ def open_night(
     """A night ready to be run, alone on its tag. What a killed harness left is cleared away or will be continued."""
     task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, check_tag(settings.tag))
     registry = git.root(repo) / "agents.yaml"
-    known = config.load_agents(registry) if settings.agents else {}
+    known = config.all_agents(registry) if settings.agents else {}
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
     sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]

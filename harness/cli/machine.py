@@ -52,7 +52,7 @@ def examine() -> list[tuple[str, str | None]]:
         task, _ = settle(config.load_task(path), path, git.root(repo), StateFolder(repo).path)
         checks.append((f"task {task.name}, profile {task.profile}", None))
         checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
-        for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
+        for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
             checks.append(
                 (f"agent {name}" + ("" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"), None)
             )
@@ -87,7 +87,7 @@ def agents(as_json: JsonOption = False) -> None:
     """The entries of agents.yaml: which are installed, in which version, and how to get the others."""
     repo = git.open_repo(Path.cwd())
     scratch, found = StateFolder(repo).path, []
-    for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
+    for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
         there = agents_of.installed(spec)
         told = version(spec, scratch) if there else ""
         found.append({"name": name, "installed": there, "version": told, "model": spec.model, "install": spec.install})

@@ -19,7 +19,7 @@ def complete_tag(incomplete: str) -> list[str]:
 
 def complete_agent(incomplete: str) -> list[str]:
     """Names of agents.yaml for shell completion."""
-    names = config.load_agents(git.root(git.open_repo(Path.cwd())) / "agents.yaml")
+    names = config.all_agents(git.root(git.open_repo(Path.cwd())) / "agents.yaml")
     return [name for name in names if name.startswith(incomplete)]
 
 
