@@ -9,9 +9,19 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from harness.value import NonEmpty, Positive, Written
+
+
+def regular(text: str) -> str:
+    """Reject what is no regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
 
 Kind = Literal["refused", "rate_limited", "auth", "quota", "network", "context", "crashed"]
 
@@ -42,7 +52,9 @@ class OutputSpec(Written):
     format: Literal["text", "json_lines"] = "text"
     """Plain text, or a JSON object a line; lines that are none are passed over."""
     text: Select | None = None
-    """The agent's last message, which stands in for EXPERIMENT.md where it wrote none; the end of plain text by itself."""
+    """The agent's last message, which stands in for EXPERIMENT.md where it wrote none."""
+    pattern: Annotated[str, AfterValidator(regular)] = ""
+    """With plain text, a regular expression whose first group is that message; the end of the output when left out."""
     errors: list[Select] = []
     """Messages that say that the work failed. Several CLIs exit with 0 all the same."""
     session: Select | None = None
@@ -52,33 +64,21 @@ class OutputSpec(Written):
 class ErrorRule(Written):
     """What a message of a CLI means."""
 
-    match: str
+    match: Annotated[str, AfterValidator(regular)]
     """A regular expression; case and line breaks make no difference."""
     kind: Kind
     """What it says; docs/agents.md tells what the harness does next."""
-
-    @field_validator("match")
-    @classmethod
-    def compiles(cls, match: str) -> str:
-        """Reject what is no regular expression."""
-        try:
-            re.compile(match)
-        except re.error as error:
-            raise ValueError(f"{match!r} is not a regular expression: {error}") from None
-        return match
 
 
 class Reply(Written):
     """What a person would type at one screen of an interactive CLI."""
 
-    pattern: str
+    pattern: Annotated[str, AfterValidator(regular)]
     """A regular expression that the screen shows, without colours."""
     send: str
     """What is typed, with the placeholders of argv and {prompt}; a carriage return is written \\r."""
     times: Annotated[int, Field(ge=1)] = 1
     """How often at most."""
-
-    compiles = field_validator("pattern")(ErrorRule.compiles.__func__)  # type: ignore[attr-defined]
 
 
 class Retry(Written):

@@ -213,4 +213,5 @@ def version(spec: AgentSpec, scratch: Path) -> str:
     path = os.pathsep.join([*map(str, program.search), os.environ.get("PATH", "")])
     launch = Launch((str(program.path), *spec.version_cmd[1:]), clean_env(PATH=path), Path("/"))
     ended = run(launch, scratch / "version.log", 30)
-    return ended.tail.strip().splitlines()[0][:60] if ended.code == 0 and ended.tail.strip() else ""
+    told = [line.strip() for line in ended.tail.splitlines() if re.search(r"\d\.\d", line)]
+    return next((line for line in told if re.fullmatch(r".{0,40}\d+\.\d+\.\d+.{0,20}", line)), told[0] if told else "")[:60]

@@ -67,7 +67,8 @@ class Said:
 def read(output: OutputSpec, log: Path, tail: str) -> Said:
     """What the output says. `log` holds its beginning, bounded; `tail` its end."""
     if output.format == "text":
-        return Said(tail.strip()[-TEXT_CHARS:])
+        found = re.search(output.pattern, tail) if output.pattern else None
+        return Said(found[1].strip() if found else "" if output.pattern else tail.strip()[-TEXT_CHARS:])
     texts: list[str] = []
     errors: list[str] = []
     session = ""

@@ -28,8 +28,8 @@ def take(folder: Path, patterns: list[str], before: Snapshot, notebook: str, lit
 
 
 def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, version: str) -> Proposal:
-    """What the agent said of its change: EXPERIMENT.md, or else its last message, or the end of its output."""
-    text = (found.experiment if found else "") or said.text or ended.tail.strip()[-2000:]
+    """What the agent said of its change: EXPERIMENT.md, or else its last message."""
+    text = (found.experiment if found else "") or said.text
     first, _, rest = text.partition("\n")
     return Proposal(
         title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or "untitled change",

@@ -70,5 +70,3 @@ def night(lab: Lab, *names: str, experiments: int = 1, **env: str) -> subprocess
         timeout=300,
         check=False,
     )
-
-

@@ -22,11 +22,11 @@ WHERE = re.compile(r"(?:directory|<cwd>|\bcwd)[^\w/\n]{0,12}(/[^\n<`\"']*[^\n<`\
 
 @dataclass(frozen=True)
 class Change:
-    """One edit: `old` becomes `new` in `path`, which is relative to the agent's folder."""
+    """One edit: the line `old` becomes `new` in `path`, which is relative to the agent's folder."""
 
     path: str = "toy/solution.py"
-    old: str = "X = 5.0"
-    new: str = "X = 4.0"
+    old: str = "X = 5.0  # tune: 0..8"
+    new: str = "X = 4.0  # tune: 0..8"
 
     def shell(self) -> str:
         """The change as a command that writes a new file and renames it."""
