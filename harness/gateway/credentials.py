@@ -58,14 +58,14 @@ def checked(value: str, what: str, agent: str) -> str:
     return value
 
 
-def headers(provider: Provider, secret: str, betas: str) -> dict[str, str]:
-    """The headers that show a key to the provider. `betas` is the request's own anthropic-beta header."""
+def shown(provider: Provider, secret: str, betas: str) -> dict[str, str]:
+    """The headers that show a key to the provider. `betas` is the request's own anthropic-beta header, empty for none."""
     if not secret:
         return {}
     subscription = provider.api == "anthropic" and secret.startswith(OAUTH_TOKEN)
     usual = {"anthropic": "bearer" if subscription else "x-api-key", "gemini": "x-goog-api-key"}.get(provider.api, "bearer")
     way = usual if provider.auth == "auto" else provider.auth
-    shown = {"Authorization": f"Bearer {secret}"} if way == "bearer" else {way: secret}
-    if subscription and OAUTH_BETA not in betas:
-        shown["anthropic-beta"] = f"{betas},{OAUTH_BETA}" if betas else OAUTH_BETA
-    return shown
+    added = {"authorization": f"Bearer {secret}"} if way == "bearer" else {way: secret}
+    if subscription and OAUTH_BETA not in betas.split(","):
+        added["anthropic-beta"] = f"{betas},{OAUTH_BETA}" if betas else OAUTH_BETA
+    return added

@@ -79,16 +79,18 @@ def exhausted(status: int, told: Mapping[str, str], body: bytes) -> tuple[float,
     """Until when a quota is used up, and which: by its headers or by the error that names it. None when it is not."""
     if told.get("anthropic-ratelimit-unified-status") == "rejected" and status == 429:
         claim = told.get("anthropic-ratelimit-unified-representative-claim", "").replace("_", "-")
-        return _reset(told, "") or time.time() + LONGEST_S, f"the subscription's {claim or 'present'} quota is used up"
+        return _reset(
+            told, ""
+        ) or time.time() + LONGEST_S, f"quota exceeded, the subscription's {claim or 'present'} one is used up"
     error = _error(body)
     kinds = {str(error.get("code")), str(error.get("type"))}
     if found := next((kind for kind in QUOTA if kind in kinds), None):
         named = number(error.get("resets_at")) or (
             time.time() + seconds if (seconds := number(error.get("resets_in_seconds"))) else 0
         )
-        return named or NEVER, f"the account's quota is used up ({found})"
+        return named or NEVER, f"quota exceeded, the account's is used up ({found})"
     if status in (400, 402, 403) and "credit balance is too low" in str(error.get("message")):
-        return NEVER, "the account's credit is used up"
+        return NEVER, "quota exceeded, the account's credit is used up"
     return None
 
 

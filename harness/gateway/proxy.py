@@ -88,7 +88,7 @@ class Line:
             asked = content.inspect(provider.api, route.kind, route.model, raw, provider.web)
         note.model = asked.model
         meter = Meter(provider.api, len(asked.body))
-        return Exchange(route.url, request.method, routes.upward(request.headers), asked, note, meter), route.kind
+        return Exchange(route.url, request.method, routes.upward(request.headers.items()), asked, note, meter), route.kind
 
     async def _reply(self, answer: aiohttp.ClientResponse, exchange: Exchange) -> web.Response:
         """Pass on an answer that is not a stream."""

@@ -81,10 +81,13 @@ def base(provider: Provider) -> str:
     return url if provider.api.startswith("openai") else re.sub(r"/v1(beta|alpha)?$", "", url)
 
 
-def upward(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that go to the provider: no credential, no cookie, nothing about the connection."""
-    kept = {name: value for name, value in headers.items() if name.lower() in UP or name.lower().startswith("x-stainless-")}
-    return {**kept, "Accept-Encoding": "identity"}
+def upward(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The headers that go to the provider, their names in lower case: no credential, no cookie, nothing about the connection."""
+    kept: dict[str, str] = {}
+    for name, value in ((name.lower(), value) for name, value in headers):
+        if name in UP or name.startswith("x-stainless-"):
+            kept[name] = f"{kept[name]},{value}" if name in kept else value
+    return {**kept, "accept-encoding": "identity"}
 
 
 def downward(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

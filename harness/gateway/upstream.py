@@ -85,8 +85,7 @@ class Upstream:
 
     async def _send(self, exchange: Exchange, secret: str, last: bool, end: float) -> aiohttp.ClientResponse | None:
         """The beginning of an answer; None when the provider was not reached and may be tried again."""
-        headers = dict(exchange.headers)
-        headers |= credentials.headers(self.provider, secret, headers.pop("anthropic-beta", ""))
+        headers = {**exchange.headers, **credentials.shown(self.provider, secret, exchange.headers.get("anthropic-beta", ""))}
         exchange.sent = time.monotonic()
         try:
             return await self.session.request(
