@@ -25,7 +25,7 @@ MOST_LINE_BYTES = 4 << 20
 WORDS: dict[Kind, tuple[str, ...]] = {
     "quota": (
         r"insufficient_quota|exceeded your current quota|quota exceeded|(hit|reached) your (\w+ )?limit|usage limit",
-        r"credit balance is too low|payment required|\b402\b|spending limit",
+        r"credit balance is too low|payment required|\b402\b|spending limit|quota is used up",
     ),
     "context": (r"prompt is too long|context.?length|context window|maximum context|input token count|too many tokens",),
     "auth": (
@@ -33,11 +33,12 @@ WORDS: dict[Kind, tuple[str, ...]] = {
         r"authentication.?(error|failed)|not (logged|signed) in|please run /login|permission_denied",
     ),
     "rate_limited": (
-        r"\b429\b|rate.?limit|too many requests|overloaded|\b529\b|\b50[0234]\b|service unavailable|high demand",
+        r"\b429\b|rate.?limit|too many requests|overloaded|\b529\b|\b50[03]\b|service unavailable|high demand",
         r"resource.{0,10}exhausted|internal server error|server_error|try again later",
     ),
     "network": (
-        r"ECONN\w+|EAI_AGAIN|ENOTFOUND|socket hang up|fetch failed|network|connection.{0,20}(error|refused|reset|lost)",
+        r"\b50[24]\b|cannot be reached|ECONN\w+|EAI_AGAIN|ENOTFOUND|socket hang up|fetch failed|network",
+        r"connection.{0,20}(error|refused|reset|lost)",
         r"stream (disconnected|error|closed|ended)|terminated|incomplete chunked|peer closed|premature|unexpected end",
     ),
     "refused": (r"\bI (can't|cannot|can not|won't|am unable to) (help|assist|do that|comply)|stop_reason.{0,5}refusal",),
@@ -67,8 +68,8 @@ class Said:
 def read(output: OutputSpec, log: Path, tail: str) -> Said:
     """What the output says. `log` holds its beginning, bounded; `tail` its end."""
     if output.format == "text":
-        found = re.search(output.pattern, tail) if output.pattern else None
-        return Said(found[1].strip() if found else "" if output.pattern else tail.strip()[-TEXT_CHARS:])
+        message = re.search(output.pattern, tail) if output.pattern else None
+        return Said(message[1].strip() if message else "" if output.pattern else tail.strip()[-TEXT_CHARS:])
     texts: list[str] = []
     errors: list[str] = []
     session = ""

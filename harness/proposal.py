@@ -29,10 +29,11 @@ def take(folder: Path, patterns: list[str], before: Snapshot, notebook: str, lit
 
 def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, version: str) -> Proposal:
     """What the agent said of its change: EXPERIMENT.md, or else its last message."""
-    text = (found.experiment if found else "") or said.text
+    spoke = outcome.kind in ("changed", "unchanged", "refused_file")
+    text = (found.experiment if found else "") or (said.text if spoke else "")
     first, _, rest = text.partition("\n")
     return Proposal(
-        title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or "untitled change",
+        title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or ("untitled change" if spoke else "no proposal"),
         hypothesis=printable(rest).strip()[:TEXT_CHARS],
         agent_version=version,
         seconds=round(ended.seconds, 3),

@@ -62,7 +62,7 @@ def waits(agent: Agent) -> Iterator[float]:
 
 def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
     """Wait before an agent is asked again; False when the user interrupted it."""
-    cancel, end = night.watch(record, f"waiting: {why.reason}"), time.monotonic() + seconds
+    cancel, end = night.watch(record, f"waiting: {why.reason.partition(':')[0]}"), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if cancel() or night.interrupt.soon:
             return False

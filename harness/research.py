@@ -61,7 +61,7 @@ def over(night: Night) -> str | None:
 def wait(night: Night) -> None:
     """Until an agent may be asked again, or the night is over for another reason."""
     first = min(night.paused.values(), key=lambda pause: pause.until)
-    told = night.watch(night.ledger.records()[-1], f"waiting: {first.reason}")
+    told = night.watch(night.ledger.records()[-1], f"waiting: {first.reason.partition(':')[0]}")
     while not night.ready() and not over(night):
         told()
         time.sleep(0.25)
