@@ -52,7 +52,7 @@ class Usage(Value):
 class Outcome(Value):
     """How an agent's work ended, in one word and, where it left no change, in a sentence that says why."""
 
-    kind: Literal["changed", "unchanged", "refused_file", "timeout"] | Kind
+    kind: Literal["changed", "unchanged", "refused_file", "timeout", "budget"] | Kind
     reason: str = ""
 
 

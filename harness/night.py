@@ -19,6 +19,7 @@ from harness.protocols import Agent, Line
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
 
+PATIENCE_S = 120.0  # the gateway itself holds a request back for so long
 PAUSES = {"auth": math.inf, "quota": 1800.0}  # seconds that an agent is not asked after such an outcome
 
 
@@ -52,12 +53,16 @@ class Night(Bench):
     tell: Callable[[Record], None]
     show: Callable[[Status], None]
     gateway: Gateway | None = None
+    fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     paused: dict[str, Pause] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
-    def watch(self, record: Record, phase: str, work: Path | None = None) -> Callable[[], bool]:
-        """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run."""
+    def watch(self, record: Record, phase: str, work: Path | None = None, seconds: float | None = None) -> Callable[[], bool]:
+        """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run.
+
+        `seconds` is how long it takes at most, when that is not a proposal's time.
+        """
         started, asked = time.monotonic(), False
 
         def cancel() -> bool:
@@ -72,7 +77,7 @@ class Night(Bench):
                 agent=record.experiment.agent,
                 phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
                 elapsed_s=elapsed,
-                left_s=numbers.get("left_s", self.task.budget.propose_s - elapsed if not work else None),
+                left_s=numbers.get("left_s", (seconds or self.task.budget.propose_s) - elapsed if not work else None),
                 loss=numbers.get("loss"),
                 usd=self.gateway.latest.spent_usd if self.gateway else None,
             )
@@ -89,14 +94,46 @@ class Night(Bench):
         """The way of a proposal's agent to its LLM provider; None when it has none."""
         return self.gateway.line(record.id, record.experiment.agent) if self.gateway else nullcontext()
 
+    def trouble(self, line: Line | None) -> Outcome | None:
+        """What kept the agent from its provider on a line that is closed now."""
+        if not line or not self.gateway or not self.gateway.closed.trouble:
+            return None
+        return Outcome(kind=self.gateway.closed.trouble, reason=self.gateway.closed.reason)
+
     def pause(self, agent: str, outcome: Outcome) -> None:
         """Ask an agent no more, or not for a while, when its account is what stops it."""
         if outcome.kind in PAUSES:
             self.paused[agent] = Pause(time.monotonic() + PAUSES[outcome.kind], outcome.reason)
 
+    def heed(self) -> None:
+        """Learn from the gateway who has to wait for a new quota, and whose key was refused."""
+        if not self.gateway:
+            return
+        state = self.gateway.state()
+        for name, wait in state.waiting.items():
+            seconds = math.inf if wait.until is None else wait.until - time.time()
+            if seconds > PATIENCE_S:
+                self.paused[name] = Pause(time.monotonic() + seconds, wait.reason)
+        self.paused |= {name: Pause(math.inf, reason) for name, reason in state.refused.items()}
+
+    def able(self, agent: Agent) -> Agent | None:
+        """The agent, if it may be asked now, or else the one that proposes in its place."""
+        fallback = self.fallbacks.get(agent.spec.name)
+        found = [each for each in (agent, fallback) if each and self.pause_of(each).until <= time.monotonic()]
+        return found[0] if found else None
+
+    def pause_of(self, agent: Agent) -> Pause:
+        """Until when an agent is not asked."""
+        return self.paused.get(agent.spec.name, NEVER)
+
     def ready(self) -> list[Agent]:
-        """The agents that may be asked now, in their order."""
-        return [each for each in self.agents if self.paused.get(each.spec.name, NEVER).until <= time.monotonic()]
+        """The agents that may be asked now, in their order, or those in their place."""
+        return [found for each in self.agents if (found := self.able(each))]
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name; the first one when the night has it no more."""
+        known = [*self.agents, *self.fallbacks.values()]
+        return next((agent for agent in known if agent.spec.name == name), self.agents[0])
 
     def program(self, other: str = "") -> tuple[str, str]:
         """The task's program, or an `other` one, as it stands in the user's work tree now, and its blob id."""

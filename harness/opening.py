@@ -37,6 +37,8 @@ class Settings(Value):
     sandbox: str = "bubblewrap"
     experiments: int | None = None
     hours: float | None = None
+    cost_usd: float | None = None
+    fallback: str | None = None
 
 
 def find_task(top: Path, given: str | None) -> Path:
@@ -54,7 +56,7 @@ def find_task(top: Path, given: str | None) -> Path:
 def load_task(settings: Settings) -> Task:
     """The task with the command line's stop conditions."""
     task = config.load_task(Path(settings.task), settings.profile)
-    asked = {"experiments": settings.experiments, "hours": settings.hours}
+    asked = {"experiments": settings.experiments, "hours": settings.hours, "cost_usd": settings.cost_usd}
     stop = Stop(**{**task.stop.model_dump(), **{name: value for name, value in asked.items() if value is not None}})
     return task.model_copy(update={"stop": stop})
 
@@ -70,6 +72,9 @@ def open_night(
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
     sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]
+    stand_ins = {spec.name: settings.fallback or spec.fallback for spec in specs if settings.fallback or spec.fallback}
+    fallbacks = {name: agents.get(config.find_agent(known, other, registry), sandbox) for name, other in stand_ins.items()}
+    specs = list({agent.spec.name: agent.spec for agent in (*chosen, *fallbacks.values())}.values())
     with locks.hold(repo, settings.tag), ExitStack() as stack:
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
@@ -80,6 +85,7 @@ def open_night(
             ledger=ledger,
             mirror=mirror.open_mirror(state.mirror, settings.tag),
             agents=chosen,
+            fallbacks=fallbacks,
             interrupt=interrupt,
             tell=tell,
             show=show,

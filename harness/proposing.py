@@ -35,7 +35,7 @@ class Work:
 
 def propose(night: Night, record: Record) -> Record:
     """Let the agent work and take what it left; unchanged when the user interrupted it."""
-    agent = next((agent for agent in night.agents if agent.spec.name == record.experiment.agent), night.agents[0])
+    agent = night.agent(record.experiment.agent)
     text, blob = night.program(agent.spec.program)
     experiment = record.experiment.model_copy(update={"agent": agent.spec.name})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
@@ -101,6 +101,8 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
     said = outcome.read(agent.spec.output, log, ended.tail)
     told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, bool(changed))
+    if not refused and not changed and (trouble := night.trouble(line)):
+        told = trouble  # the gateway knows better than the agent's words
     return Work(ended, said, found, refused, changed, told)
 
 

@@ -22,17 +22,22 @@ def open_gateway(
     if not served:
         yield None
         return
-    if sandbox.network == "none":
-        others = " or ".join(f"--sandbox {name}" for name, kind in sandboxes.SANDBOXES.items() if kind.network != "none")
-        raise UserError(
-            f"agent {served[0].name!r} needs its LLM provider, and a command in the sandbox {sandbox.name} can reach nothing: "
-            f"use {others}, or an agent without a provider"
-        )
+    check_network(served[0], sandbox)
     check_budget(task, served)
     known = {record.id: record.proposal.usage for record in records if record.proposal and record.proposal.usage}
     folder, log = state.path / "gateway" / tag, state.path / "logs" / tag / "gateway.log"
     with Gateway(folder, log, served, task.stop, task.budget, known, sandbox.network) as gateway:
         yield gateway
+
+
+def check_network(spec: AgentSpec, sandbox: Sandbox) -> None:
+    """A UserError when nothing in the sandbox could reach the gateway."""
+    if sandbox.network == "none":
+        others = " or ".join(f"--sandbox {name}" for name, kind in sandboxes.SANDBOXES.items() if kind.network != "none")
+        raise UserError(
+            f"agent {spec.name!r} needs its LLM provider, and a command in the sandbox {sandbox.name} can reach nothing: "
+            f"use {others}, or an agent without a provider"
+        )
 
 
 def check_budget(task: Task, served: list[AgentSpec]) -> None:

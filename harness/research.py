@@ -39,14 +39,17 @@ def over(night: Night) -> str | None:
     """Why the night is over, or None."""
     records = [record for record in night.ledger.records() if record.id != BASELINE and record.verdict]
     statuses = [record.verdict.status for record in records if record.verdict]
-    stop, left = night.task.stop, [pause.until for pause in night.paused.values()]
+    stop = night.task.stop
+    night.heed()
     if night.interrupt.soon or night.interrupt.now:
         return "interrupted"
     if len(statuses) - statuses.count("void") >= stop.experiments:
         return f"{stop.experiments} experiments are done"
     if stop.hours and time.monotonic() - night.started > stop.hours * 3600:
         return f"{stop.hours:g} hours are over"
-    if len(left) == len(night.agents) and min(left) == math.inf:
+    if night.gateway and stop.cost_usd and (spent := night.gateway.state().spent_usd) >= stop.cost_usd:
+        return f"the {stop.cost_usd:g} USD of cost_usd are spent ({spent:.4g} USD)"
+    if not night.ready() and all(night.pause_of(agent).until == math.inf for agent in night.agents):
         why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
         return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
     counted = [record.verdict for record in records if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
@@ -60,8 +63,9 @@ def over(night: Night) -> str | None:
 
 def wait(night: Night) -> None:
     """Until an agent may be asked again, or the night is over for another reason."""
-    first = min(night.paused.values(), key=lambda pause: pause.until)
-    told = night.watch(night.ledger.records()[-1], f"waiting: {first.reason.partition(':')[0]}")
+    name, first = min(night.paused.items(), key=lambda item: item[1].until)
+    seconds = first.until - time.monotonic()
+    told = night.watch(night.ledger.records()[-1], f"waiting for {name}: {first.reason}", seconds=seconds)
     while not night.ready() and not over(night):
         told()
         time.sleep(0.25)
@@ -70,8 +74,8 @@ def wait(night: Night) -> None:
 def begin(night: Night) -> Record:
     """The next experiment, opened on the incumbent; the agents that can work take turns."""
     records = night.ledger.records()
-    turn, ready = (len(records) - 1) % len(night.agents), night.ready()
-    agent = next(agent for agent in (*night.agents[turn:], *night.agents[:turn]) if agent in ready)
+    turn = (len(records) - 1) % len(night.agents)
+    agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
     base = refs.resolve(night.repo, night.ledger.lab)
     assert base is not None
     experiment = Experiment(id=f"{int(records[-1].id) + 1:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)

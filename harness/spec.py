@@ -160,3 +160,5 @@ class Defaults(Written):
     """Stop a night after this many experiments in all."""
     hours: Positive | None = None
     """Stop a night after this many hours."""
+    cost_usd: Positive | None = None
+    """Stop a night when its agents have spent this many US dollars at their LLM providers, by list prices."""

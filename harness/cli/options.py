@@ -35,6 +35,11 @@ AgentOption = Annotated[
 ]
 CountOption = Annotated[int | None, typer.Option("--experiments", min=0, help="Stop when the night has this many in all.")]
 HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, help="Stop after this time.")]
+CostOption = Annotated[float | None, typer.Option("--cost-usd", min=0.001, help="Stop when the agents' models have cost this.")]
+FallbackOption = Annotated[
+    str | None,
+    typer.Option("--fallback", help="Who proposes while an agent waits for a new quota.", autocompletion=complete_agent),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskArgument = Annotated[
     str | None, typer.Argument(help="A task.yaml or its folder; found by itself when there is one.", show_default=False)

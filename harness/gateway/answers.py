@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
+Trouble = Literal["", "budget", "quota", "rate_limited", "auth", "network"]
 KINDS = {  # HTTP status -> what Anthropic, OpenAI and Google call it
     400: ("invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"),
     401: ("authentication_error", "invalid_api_key", "UNAUTHENTICATED"),
@@ -18,10 +20,14 @@ KINDS = {  # HTTP status -> what Anthropic, OpenAI and Google call it
 
 @dataclass
 class Refused(Exception):
-    """A request that is not passed on, or whose answer is not: `message` is a plain sentence, `wait_s` when to come back."""
+    """A request that is not passed on, or whose answer is not: `message` is a plain sentence, `wait_s` when to come back.
+
+    `kind` is what the night calls such an end of a proposal; empty where the request alone was at fault.
+    """
 
     status: int
     message: str
+    kind: Trouble = ""
     wait_s: float | None = None
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from harness.gateway import credentials
-from harness.gateway.control import Entry, Start, State, receive, send
+from harness.gateway.control import Closed, Entry, Start, State, receive, send
 from harness.models import AgentSpec, Usage, UserError
 from harness.process import PACKAGE, Process
 from harness.protocols import Launch, Line
@@ -65,7 +65,7 @@ class Gateway:
         ]
         self.limits = {"cost_usd": stop.cost_usd, "propose_usd": budget.propose_usd, "quota_share": stop.quota_share}
         self.deaths: list[str] = []
-        self.mishap = ""  # what happened to the gateway while the last line was open
+        self.closed = Closed(usage=Usage())  # what the last line came to
         self.latest = State()
         self._open: dict[str, Opened] = {}
         self._control: socket.socket | None = None
@@ -77,8 +77,7 @@ class Gateway:
         for path in self.folder.glob("*.sock"):
             path.unlink()
         for path in self.folder.glob("*.json"):
-            with suppress(ValueError):
-                self.known[path.stem] = Usage.model_validate_json(path.read_text())
+            self._recall(path)
         self._keeper.start()
         self.state()
         return self
@@ -104,13 +103,17 @@ class Gateway:
                 self._open[experiment] = opened
             yield Line(url, key, path if own else None)
         finally:
-            self.mishap = f"the gateway {self.deaths[-1]} meanwhile and was started again" if len(self.deaths) > deaths else ""
             with self._lock:
                 self._open.pop(experiment, None)
                 listening.close()
                 path.unlink(missing_ok=True)
+                self.closed = Closed(usage=self.usage(experiment) or Usage())
                 with suppress(UserError):
-                    self.known[experiment] = Usage.model_validate(self._ask({"do": "close", "experiment": experiment}))
+                    self.closed = Closed.model_validate(self._ask({"do": "close", "experiment": experiment}))
+                if len(self.deaths) > deaths:
+                    reason = f"the gateway {self.deaths[-1]} while the agent worked, and was started again"
+                    self.closed = self.closed.model_copy(update={"trouble": "network", "reason": reason})
+                self.known[experiment] = self.closed.usage
 
     def usage(self, experiment: str) -> Usage | None:
         """What an experiment has used, all tries together; None when it never had a line."""
@@ -121,6 +124,15 @@ class Gateway:
     def state(self) -> State:
         """How the gateway stands; a UserError when it cannot be kept alive."""
         return State.model_validate(self._ask({"do": "state"}))
+
+    def _recall(self, path: Path) -> None:
+        """Take note of what an experiment had used when its night was killed; a file is needless when the record knows."""
+        with suppress(ValueError):
+            usage, known = Usage.model_validate_json(path.read_text()), self.known.get(path.stem)
+            if known and known.requests >= usage.requests:
+                path.unlink()
+            else:
+                self.known[path.stem] = usage
 
     def _ask(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
         """The gateway's answer; another gateway's when the first one died over it."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.agentspec import Provider
-from harness.models import Value
+from harness.gateway.answers import Trouble
+from harness.models import Usage, Value
 
 LARGEST = 1 << 18
 
@@ -31,6 +32,14 @@ class Start(Value):
     propose_usd: float | None
     quota_share: float | None
     spent_usd: float
+
+
+class Closed(Value):
+    """What a line came to: all that its experiment has used, and the provider's or our own last word where it was a refusal."""
+
+    usage: Usage
+    trouble: Trouble = ""
+    reason: str = ""
 
 
 class Wait(Value):

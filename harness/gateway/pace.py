@@ -31,6 +31,7 @@ class Account:
     reason: str = ""
     failures: int = 0
     refused: str = ""
+    quota: bool = False  # whether what makes everybody wait is a quota, not the rate
     windows: dict[str, float] = field(default_factory=dict)
 
     def wait_s(self) -> float:
@@ -44,7 +45,7 @@ class Account:
         if status < 400:
             self.failures, self.refused = 0, ""
         elif found := exhausted(status, told, body):
-            self._hold(*found)
+            self._hold(*found, quota=True)
         elif status in OVERLOADED:
             named = named_wait(told, body)
             self._hold(time.time() + (named + jitter(named) if named is not None else self._growing()), f"it answered {status}")
@@ -60,9 +61,9 @@ class Account:
     def _growing(self) -> float:
         return random.uniform(0.5, 1.0) * min(LONGEST_S, FIRST_S * 2.0 ** min(self.failures, 10))
 
-    def _hold(self, until: float, reason: str) -> None:
+    def _hold(self, until: float, reason: str, quota: bool = False) -> None:
         if until > self.until:
-            self.until, self.reason = until, reason
+            self.until, self.reason, self.quota = until, reason, quota
 
     def _share(self, told: Mapping[str, str]) -> None:
         """A subscription says how much of each of its windows is used: stop where the owner's part begins."""
@@ -72,7 +73,9 @@ class Account:
                 continue
             self.windows[title] = used
             if self.share is not None and used >= self.share and reset > time.time():
-                self._hold(reset, f"{used:.0%} of the {title} quota is used, and quota_share leaves the rest to its owner")
+                self._hold(
+                    reset, f"{used:.0%} of the {title} quota is used, and quota_share leaves the rest to its owner", quota=True
+                )
 
 
 def exhausted(status: int, told: Mapping[str, str], body: bytes) -> tuple[float, str] | None:

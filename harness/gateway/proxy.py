@@ -11,10 +11,11 @@ import aiohttp
 from aiohttp import web
 
 from harness.gateway import answers, content, routes
-from harness.gateway.answers import Refused
+from harness.gateway.answers import Refused, Trouble
 from harness.gateway.content import Asked
 from harness.gateway.journal import Journal, Note
 from harness.gateway.meter import Events, Meter
+from harness.gateway.pace import OVERLOADED
 from harness.gateway.purse import Purse
 from harness.gateway.upstream import Broken, Exchange, Upstream, parts, whole
 
@@ -31,6 +32,7 @@ class Line:
         self.experiment, self.key, self.upstream, self.purse, self.journal = experiment, key, upstream, purse, journal
         self.opened = time.monotonic()
         self.first_s = 0.0
+        self.trouble: tuple[Trouble, str] = ("", "")  # why the last request that concerned the provider failed
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -41,6 +43,7 @@ class Line:
                 return await self._serve(request, note)
         except Refused as refused:
             note.status, note.why = refused.status, refused.message
+            self.trouble = (refused.kind, refused.message) if refused.kind else self.trouble
             headers = {"Retry-After": str(int(min(refused.wait_s, 1e9)) + 1)} if refused.wait_s is not None else {}
             body = answers.body(self.upstream.provider.api, refused)
             return web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)
@@ -97,9 +100,11 @@ class Line:
             try:
                 said = await whole(answer, LARGEST_ANSWER)
             except Broken:
-                raise Refused(502, "the provider broke off its answer") from None
+                raise Refused(502, "the provider broke off its answer", "network") from None
             exchange.meter.whole(said)
         exchange.note.status = answer.status
+        limited = answer.status in OVERLOADED or self.upstream.account.quota
+        self.trouble = (self.upstream.trouble(), self.upstream.account.reason) if answer.status >= 400 and limited else ("", "")
         headers = routes.downward(answer.headers.items())
         return web.Response(status=answer.status, body=self.upstream.scrubbed(said), headers=headers)
 
@@ -117,6 +122,7 @@ class Line:
                         await down.write(self.upstream.scrubbed(event))
         except Broken:
             exchange.note.why = "the provider broke off"
+            self.trouble = ("network", "the provider broke off its answer")
             if request.transport:
                 request.transport.abort()  # an end that looks like one would make half an answer a whole one
             return down
@@ -124,6 +130,7 @@ class Line:
             exchange.meter.event(rest)
             await down.write(self.upstream.scrubbed(rest))
         await down.write_eof()
+        self.trouble = ("", "")
         return down
 
     def _charge(self, exchange: Exchange) -> None:

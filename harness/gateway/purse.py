@@ -56,7 +56,7 @@ class Purse:
         account, price = self.accounts[name], self.prices.of(asked.model)
         limited = self.night_usd is not None or self.experiment_usd is not None
         if limited and price is None:
-            raise Refused(400, f"nobody knows the price of the model {asked.model[:100]!r}, and there is a budget in dollars")
+            raise Refused(400, f"nobody knows the price of {asked.model[:100]!r}, and there is a budget in dollars", "budget")
         worst = price.usd(Tokens(written_1h=len(asked.body) // 2 + UNSEEN, output=asked.output)) if price and limited else 0.0
         async with self._changed:
             await self._changed.wait_for(lambda: self._has_room(account, worst))
@@ -73,10 +73,10 @@ class Purse:
     def _has_room(self, account: Account, worst: float) -> bool:
         """Whether a request may go now: surely within the budgets, or as the only one under way."""
         if self.night_usd is not None and self.spent >= self.night_usd:
-            raise Refused(400, f"the night's budget of {self.night_usd:g} USD is spent")
+            raise Refused(400, f"the night's budget of {self.night_usd:g} USD is spent", "budget")
         own = account.usage.usd or 0.0
         if self.experiment_usd is not None and own >= self.experiment_usd:
-            raise Refused(400, f"the experiment's budget of {self.experiment_usd:g} USD is spent")
+            raise Refused(400, f"the experiment's budget of {self.experiment_usd:g} USD is spent", "budget")
         night = self.night_usd is None or self._reserved < 1e-12 or self.spent + self._reserved + worst <= self.night_usd
         alone = self.experiment_usd is None or account.reserved < 1e-12
         return night and (alone or own + account.reserved + worst <= (self.experiment_usd or 0.0))

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from harness.gateway import prices
-from harness.gateway.control import Start, State, Wait, receive, send
+from harness.gateway.control import Closed, Start, State, Wait, receive, send
 from harness.gateway.journal import Journal
 from harness.gateway.pace import NEVER, Account
 from harness.gateway.proxy import Line
@@ -52,21 +52,22 @@ class Server:
             account = accounts.setdefault(whose, Account(share=start.quota_share))
             self.upstreams[entry.agent] = Upstream(entry.agent, entry.provider, entry.secret, account, session)
         self.runners: dict[str, web.ServerRunner] = {}
+        self.lines: dict[str, Line] = {}
 
     async def open(self, experiment: str, agent: str, key: str, usage: Usage, listening: socket.socket) -> None:
         """Serve an experiment's agent on a socket."""
         self.purse.open(experiment, usage, self.folder / f"{experiment}.json")
-        line = Line(experiment, key, self.upstreams[agent], self.purse, self.journal)
+        line = self.lines[experiment] = Line(experiment, key, self.upstreams[agent], self.purse, self.journal)
         server = Bounded(line.handle, handler_cancellation=True, access_log=None)
         runner = self.runners[experiment] = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         await web.SockSite(runner, listening).start()
 
-    async def close(self, experiment: str) -> Usage:
-        """Hang up on whoever still talks; what the experiment has used."""
-        if runner := self.runners.pop(experiment, None):
-            await runner.cleanup()
-        return self.purse.accounts[experiment].usage
+    async def close(self, experiment: str) -> Closed:
+        """Hang up on whoever still talks."""
+        await self.runners.pop(experiment).cleanup()
+        kind, reason = self.lines.pop(experiment).trouble
+        return Closed(usage=self.purse.accounts[experiment].usage, trouble=kind, reason=reason)
 
     def state(self) -> State:
         """How things stand."""

@@ -15,7 +15,7 @@ from yarl import URL
 
 from harness.agentspec import Provider
 from harness.gateway import content, credentials
-from harness.gateway.answers import Refused
+from harness.gateway.answers import Refused, Trouble
 from harness.gateway.content import Asked
 from harness.gateway.journal import Note
 from harness.gateway.meter import Meter
@@ -57,6 +57,10 @@ class Upstream:
     session: aiohttp.ClientSession
     refreshing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def trouble(self) -> Trouble:
+        """What the night calls it when the account makes everybody wait."""
+        return "quota" if self.account.quota else "rate_limited"
+
     def scrubbed(self, data: bytes) -> bytes:
         """What a provider said, without the key if it repeats that."""
         return data.replace(self.secret.encode(), b"[the key]") if self.secret else data
@@ -97,30 +101,30 @@ class Upstream:
                 proxy=_proxy(exchange.url),
             )
         except aiohttp.SocketTimeoutError:
-            raise Refused(504, f"the provider said nothing for {SILENCE_S:.0f} s") from None
+            raise Refused(504, f"the provider said nothing for {SILENCE_S:.0f} s", "network") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             self.account.lost()
             if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
                 exchange.sent = 0.0
             if last or self.account.wait_s() > end - time.monotonic():
-                raise Refused(502, f"the provider cannot be reached ({type(error).__name__})") from None
+                raise Refused(502, f"the provider cannot be reached ({type(error).__name__})", "network") from None
         return None
 
     async def _failed(self, answer: aiohttp.ClientResponse, secret: str, exchange: Exchange) -> bool:
         """Learn from an error; whether to ask again."""
         if answer.status < 400:
-            raise Refused(502, "the provider answered with a redirect, which is not followed")
+            raise Refused(502, "the provider answered with a redirect, which is not followed", "network")
         try:
             exchange.error = said = await whole(answer, LARGEST_ERROR)
         except Broken:
-            raise Refused(502, "the provider broke off its answer") from None
+            raise Refused(502, "the provider broke off its answer", "network") from None
         if answer.status == 401:
             if await self._refresh(secret):
                 return True
             self.account.refused = (
                 f"the provider refused the key from {credentials.source(self.provider, os.environ) or 'nowhere'}"
             )
-            raise Refused(401, self.account.refused)
+            raise Refused(401, self.account.refused, "auth")
         if exchange.asked.added and answer.status in (400, 422) and b"stream_options" in said:
             exchange.asked = content.without_usage(exchange.asked)
             return True
@@ -140,7 +144,7 @@ class Upstream:
         """Wait until the account may be used; Refused when that takes longer than an agent would wait."""
         while (wait := self.account.wait_s()) > 0:
             if time.monotonic() + wait > end:
-                raise Refused(429, f"the provider must not be asked now: {self.account.reason}", wait)
+                raise Refused(429, f"the provider must not be asked now: {self.account.reason}", self.trouble(), wait)
             await asyncio.sleep(wait + jitter(min(wait, 1.0)))
 
 

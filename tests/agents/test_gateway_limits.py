@@ -240,7 +240,7 @@ def test_a_gateway_that_is_killed_at_work_is_replaced_on_the_same_line(tmp_path:
             wait_for(lambda: made.deaths)
             assert ask(line, "anthropic").status == 200  # it waited in the socket's queue
         usage, state = made.usage("0001"), made.state()
-    assert made.mishap == "the gateway was killed by signal 9 meanwhile and was started again"
+    assert made.closed.reason == "the gateway was killed by signal 9 while the agent worked, and was started again"
     assert usage
     assert usage.requests == 2
     assert state.spent_usd == pytest.approx(2 * ANSWER)
