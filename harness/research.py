@@ -65,7 +65,7 @@ def wait(night: Night) -> None:
     """Until an agent may be asked again, or the night is over for another reason."""
     name, first = min(night.paused.items(), key=lambda item: item[1].until)
     seconds = first.until - time.monotonic()
-    told = night.watch(night.ledger.records()[-1], f"waiting for {name}: {first.reason}", seconds=seconds)
+    told = night.watch(night.ledger.records()[-1], f"waiting for {name}: {first.reason.partition(':')[0]}", seconds=seconds)
     while not night.ready() and not over(night):
         told()
         time.sleep(0.25)
