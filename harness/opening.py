@@ -89,7 +89,7 @@ def open_night(
             interrupt=interrupt,
             tell=tell,
             show=show,
-            versions={spec.name: version(spec, state.path) for spec in specs},
+            versions={spec.name: version(spec) for spec in specs},
             gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )
         if settings.agents:
@@ -209,7 +209,7 @@ def hidden_paths(task: Task, trusted: Path, scratch: Path) -> tuple[Path, ...]:
     return tuple(Path(line) for line in log.read_text().splitlines() if line.startswith("/"))
 
 
-def version(spec: AgentSpec, scratch: Path) -> str:
+def version(spec: AgentSpec) -> str:
     """What an agent's CLI says of its version, on one line; empty when it has no command for that or it fails."""
     if not spec.version_cmd:
         return ""
@@ -218,6 +218,6 @@ def version(spec: AgentSpec, scratch: Path) -> str:
         return ""
     path = os.pathsep.join([*map(str, program.search), os.environ.get("PATH", "")])
     launch = Launch((str(program.path), *spec.version_cmd[1:]), clean_env(PATH=path), Path("/"))
-    ended = run(launch, scratch / "version.log", 30)
+    ended = run(launch, Path(os.devnull), 30)
     told = [line.strip() for line in ended.tail.splitlines() if re.search(r"\d\.\d", line)]
     return next((line for line in told if re.fullmatch(r".{0,40}\d+\.\d+\.\d+.{0,20}", line)), told[0] if told else "")[:60]

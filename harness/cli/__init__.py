@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import history, machine, nights
+from harness.cli import agents, history, machine, nights
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -26,9 +26,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate, nights.measure),
     *(history.status, history.log, history.show, history.diff, history.revive),
-    *(machine.doctor, machine.agents, machine.gc, machine.schema),
+    *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
+app.add_typer(agents.app, name="agents")
 
 
 def version(asked: bool) -> None:

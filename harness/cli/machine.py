@@ -1,4 +1,4 @@
-"""Commands about this machine and its configuration: doctor, agents, gc, schema."""
+"""Commands about this machine and its configuration: doctor, gc, schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness import __version__, config, git, limits, sandboxes, upkeep
 from harness import agents as agents_of
 from harness.cli.options import JsonOption, emit
 from harness.models import UserError
-from harness.opening import find_task, not_ready, secret, version
+from harness.opening import find_task, not_ready, secret
 from harness.places import settle
 from harness.state import StateFolder
 
@@ -81,22 +81,6 @@ def confinement() -> list[tuple[str, str | None]]:
         else:
             checks.append((f"sandbox {name} could be used: {sandboxes.MEANING[name]}", None))
     return checks
-
-
-def agents(as_json: JsonOption = False) -> None:
-    """The entries of agents.yaml: which are installed, in which version, and how to get the others."""
-    repo = git.open_repo(Path.cwd())
-    scratch, found = StateFolder(repo).path, []
-    for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
-        there = agents_of.installed(spec)
-        told = version(spec, scratch) if there else ""
-        found.append({"name": name, "installed": there, "version": told, "model": spec.model, "install": spec.install})
-    if as_json:
-        emit(found)
-        return
-    for each in found:
-        state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
-        typer.echo(f"{each['name']:<12}{each['model'] or '-':<16}{state}")
 
 
 def gc(
