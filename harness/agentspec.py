@@ -130,8 +130,8 @@ class AgentSpec(Written):
 
     name: str
     """The entry's name, as `--agent` takes it."""
-    driver: Literal["exec"] = "exec"
-    """How the program is driven: `exec` starts it, gives it the prompt and waits for its end."""
+    driver: Literal["exec", "tty"] = "exec"
+    """`exec` starts the program, gives it the prompt and waits for its end; `tty` does so at a terminal, see `expect`."""
     argv: NonEmpty
     """The command line, no shell string; {python} {model} {file} {prompt_file} {home} {seed} {base_url} {key} are filled in."""
     prompt: PromptSpec = PromptSpec()

@@ -29,7 +29,7 @@ class Box:
 
     `hidden` wins over everything: a hidden file reads as empty, or not at all. The order is: readable, writable, frozen
     (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network but `gateway`.
-    `limits` are settled ones (limits.settle), for everything in it together.
+    `limits` are settled ones (limits.settle), for everything in it together. `terminal`: it keeps the one it is started at.
     """
 
     cwd: Path
@@ -43,6 +43,7 @@ class Box:
     fds: tuple[int, ...] = ()
     limits: Limits | None = None
     gateway: Line | None = None
+    terminal: bool = False
 
     @property
     def places(self) -> tuple[Path, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from harness.agents import programs
 from harness.agents.exec import ExecAgent
 from harness.agents.start import missing
+from harness.agents.tty import TtyAgent
 from harness.models import AgentSpec
 from harness.protocols import Agent, Sandbox
 
-DRIVERS = {"exec": ExecAgent}
+DRIVERS: dict[str, type[ExecAgent] | type[TtyAgent]] = {"exec": ExecAgent, "tty": TtyAgent}
 
 
 def get(spec: AgentSpec, sandbox: Sandbox) -> Agent:

@@ -73,7 +73,7 @@ class Bubblewrap:
             texts = _etc(OUTER_UID if root else INNER_UID)
             etc = {name: stack.enter_context(_in_memory(text.encode())) for name, text in texts.items()}
             calls = stack.enter_context(_in_memory(seccomp.program()))
-            command = [*_namespaces(root), *_system(etc), *_mounts(box), *_gateway(box), *_devices(box)]
+            command = [*_namespaces(root, box.terminal), *_system(etc), *_mounts(box), *_gateway(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
             init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else [])]
             init += ["--relay", str(urlsplit(box.gateway.url).port)] if box.gateway else []
@@ -82,12 +82,20 @@ class Bubblewrap:
             yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls), box.limits, box.places)
 
 
-def _namespaces(root: bool) -> list[str]:
+def _namespaces(root: bool, terminal: bool) -> list[str]:
     """New namespaces of every kind; `--die-with-parent` and the PID namespace together leave no daemon behind."""
     user = ["--unshare-user", "--disable-userns", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
     kinds = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     keep = [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
-    death = ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    death = [
+        "--die-with-parent",
+        *([] if terminal else ["--new-session"]),
+        "--as-pid-1",
+        "--hostname",
+        "sandbox",
+        "--cap-drop",
+        "ALL",
+    ]
     return [*([] if root else user), *kinds, *death, *(keep if root else [])]
 
 
