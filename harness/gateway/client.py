@@ -21,7 +21,7 @@ from harness.gateway import credentials
 from harness.gateway.control import Closed, Entry, Start, State, receive, send
 from harness.models import AgentSpec, Usage, UserError
 from harness.process import PACKAGE, Process
-from harness.protocols import Launch, Line
+from harness.protocols import Exit, Launch, Line
 from harness.spec import Budget, Stop
 
 INSIDE = "http://127.0.0.1:8484"  # where an agent finds its line in a sandbox with a loopback of its own
@@ -99,21 +99,26 @@ class Gateway:
         opened, deaths = Opened(experiment, agent, "" if own else key, listening), len(self.deaths)
         try:
             with self._lock:
-                self._ask_open(opened)
                 self._open[experiment] = opened
+            self._ask_open(opened)
             yield Line(url, key, path if own else None)
         finally:
             with self._lock:
                 self._open.pop(experiment, None)
-                listening.close()
-                path.unlink(missing_ok=True)
-                self.closed = Closed(usage=self.usage(experiment) or Usage())
-                with suppress(UserError):
-                    self.closed = Closed.model_validate(self._ask({"do": "close", "experiment": experiment}))
-                if len(self.deaths) > deaths:
-                    reason = f"the gateway {self.deaths[-1]} while the agent worked, and was started again"
-                    self.closed = self.closed.model_copy(update={"trouble": "network", "reason": reason})
-                self.known[experiment] = self.closed.usage
+            listening.close()
+            path.unlink(missing_ok=True)
+            self._close(experiment, deaths)
+
+    def _close(self, experiment: str, deaths: int) -> None:
+        """Have a line closed, and remember what it came to. `deaths`: how often a gateway had died when it was opened."""
+        told: dict[str, Any] = {}
+        with suppress(UserError):
+            told = self._ask({"do": "close", "experiment": experiment})
+        self.closed = Closed.model_validate(told or {"usage": self.usage(experiment) or Usage()})
+        if len(self.deaths) > deaths:
+            reason = f"the gateway {self.deaths[-1]} while the agent worked, and was started again"
+            self.closed = self.closed.model_copy(update={"trouble": "network", "reason": reason})
+        self.known[experiment] = self.closed.usage
 
     def usage(self, experiment: str) -> Usage | None:
         """What an experiment has used, all tries together; None when it never had a line."""
@@ -140,11 +145,18 @@ class Gateway:
             if not self._up.wait(STARTED_S):
                 break
             with self._lock, suppress(OSError, EOFError):
-                assert self._control is not None
-                send(self._control, message, fds)
-                return receive(self._control)[0]
-            self._up.clear()
+                if self._control is not None:
+                    send(self._control, message, fds)
+                    return receive(self._control)[0]
+            self._give_up()
         raise UserError(f"the gateway to the LLM providers does not work: {self._last_words()}")
+
+    def _give_up(self) -> None:
+        """Let a gateway that does not answer end, and wait for another one."""
+        self._up.clear()
+        with self._lock, suppress(OSError):
+            if self._control is not None:
+                self._control.shutdown(socket.SHUT_RDWR)
 
     def _ask_open(self, opened: Opened) -> None:
         usage = self.known.get(opened.experiment, Usage())
@@ -161,14 +173,13 @@ class Gateway:
             with ours, Process(Launch(argv, env, Path("/"), (theirs.fileno(),)), self.log.with_suffix(".err.log")) as process:
                 theirs.close()
                 self._hand_over(ours)
-                while (ended := process.wait(0)) is None and not self._stop.wait(LOOK_S):
+                while (ended := process.wait(0)) is None and self._up.is_set() and not self._stop.wait(LOOK_S):
                     self._look(ours)
                 with self._lock:
                     self._up.clear()
                     self._control = None
-            if ended is not None and not self._stop.is_set():
-                how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit code {ended.code}"
-                self.deaths.append(f"{how}{': ' + last[-1][:200] if (last := ended.tail.strip().splitlines()) else ''}")
+            if not self._stop.is_set():
+                self.deaths.append(_how(ended))
 
     def _hand_over(self, control: socket.socket) -> None:
         """Tell a new gateway all that it has to know."""
@@ -186,12 +197,24 @@ class Gateway:
 
     def _look(self, control: socket.socket) -> None:
         """Keep the latest state at hand, for whoever wants to show it without waiting."""
-        with self._lock, suppress(OSError, EOFError):
-            send(control, {"do": "state"})
-            self.latest = State.model_validate(receive(control)[0])
+        with self._lock:
+            try:
+                send(control, {"do": "state"})
+                self.latest = State.model_validate(receive(control)[0])
+            except (OSError, EOFError):
+                self._give_up()
 
     def _last_words(self) -> str:
         return f"it {self.deaths[-1]}, for the {len(self.deaths)}th time" if self.deaths else "it does not answer"
+
+
+def _how(ended: Exit | None) -> str:
+    """What became of a gateway, in words."""
+    if ended is None:
+        return "did not answer"
+    last = ended.tail.strip().splitlines()
+    how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit code {ended.code}"
+    return how + (f": {last[-1][:200]}" if last else "")
 
 
 def _listen_unix(path: Path) -> socket.socket:

@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from harness.agentspec import Provider
 from harness.gateway.answers import Trouble
 from harness.models import Usage, Value
@@ -19,7 +21,7 @@ class Entry(Value):
 
     agent: str
     provider: Provider
-    secret: str
+    secret: str = Field(repr=False)
 
 
 class Start(Value):

@@ -105,12 +105,12 @@ class Line:
         exchange.note.status = answer.status
         limited = answer.status in OVERLOADED or self.upstream.account.quota
         self.trouble = (self.upstream.trouble(), self.upstream.account.reason) if answer.status >= 400 and limited else ("", "")
-        headers = routes.downward(answer.headers.items())
+        headers = self._headers(answer)
         return web.Response(status=answer.status, body=self.upstream.scrubbed(said), headers=headers)
 
     async def _stream(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, exchange: Exchange) -> web.StreamResponse:
         """Pass on a stream, event by event, as they come."""
-        down = web.StreamResponse(status=answer.status, headers=routes.downward(answer.headers.items()))
+        down = web.StreamResponse(status=answer.status, headers=self._headers(answer))
         exchange.note.status = answer.status
         await down.prepare(request)
         events = Events()
@@ -132,6 +132,10 @@ class Line:
         await down.write_eof()
         self.trouble = ("", "")
         return down
+
+    def _headers(self, answer: aiohttp.ClientResponse) -> list[tuple[str, str]]:
+        found = routes.downward(answer.headers.items())
+        return [(name, self.upstream.scrubbed(value.encode()).decode()) for name, value in found]
 
     def _charge(self, exchange: Exchange) -> None:
         """Put what was used on the experiment's account, whether or not the agent waited for it."""

@@ -87,7 +87,7 @@ def upward(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in ((name.lower(), value) for name, value in headers):
         if name in UP or name.startswith("x-stainless-"):
             kept[name] = f"{kept[name]},{value}" if name in kept else value
-    return {**kept, "accept-encoding": "identity"}
+    return {**kept, "accept-encoding": "identity", **({"content-type": "application/json"} if "content-type" in kept else {})}
 
 
 def downward(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

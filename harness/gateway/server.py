@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
 import socket
+import sys
 import time
+import traceback
 from typing import Any
 
 import aiohttp
@@ -55,7 +56,10 @@ class Server:
         self.lines: dict[str, Line] = {}
 
     async def open(self, experiment: str, agent: str, key: str, usage: Usage, listening: socket.socket) -> None:
-        """Serve an experiment's agent on a socket."""
+        """Serve an experiment's agent on a socket; harmless when that was done."""
+        if experiment in self.lines:
+            listening.close()
+            return
         self.purse.open(experiment, usage, self.folder / f"{experiment}.json")
         line = self.lines[experiment] = Line(experiment, key, self.upstreams[agent], self.purse, self.journal)
         server = Bounded(line.handle, handler_cancellation=True, access_log=None)
@@ -63,8 +67,10 @@ class Server:
         await runner.setup()
         await web.SockSite(runner, listening).start()
 
-    async def close(self, experiment: str) -> Closed:
-        """Hang up on whoever still talks."""
+    async def close(self, experiment: str) -> Closed | None:
+        """Hang up on whoever still talks; None when nobody can."""
+        if experiment not in self.lines:
+            return None
         await self.runners.pop(experiment).cleanup()
         kind, reason = self.lines.pop(experiment).trouble
         return Closed(usage=self.purse.accounts[experiment].usage, trouble=kind, reason=reason)
@@ -86,7 +92,8 @@ class Server:
                 usage = Usage.model_validate(asked["usage"])
                 await self.open(asked["experiment"], asked["agent"], asked["key"], usage, socket.socket(fileno=fds[0]))
             case "close":
-                return (await self.close(asked["experiment"])).model_dump()
+                closed = await self.close(asked["experiment"])
+                return closed.model_dump() if closed else {}
             case "state":
                 return self.state().model_dump()
         return {}
@@ -116,5 +123,10 @@ def main(handle: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with socket.socket(fileno=handle) as control:
         os.set_inheritable(handle, False)
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             asyncio.run(serve(control))
+        except KeyboardInterrupt:
+            pass
+        except Exception as bug:  # what it says could hold a key; where it happened does not
+            traceback.print_tb(bug.__traceback__)
+            sys.exit(f"it stumbled over a {type(bug).__name__}")

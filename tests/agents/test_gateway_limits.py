@@ -222,12 +222,12 @@ def test_the_token_of_a_subscription_goes_where_the_cli_would_put_it(tmp_path: P
     assert second["anthropic-beta"] == "oauth-2025-04-20,other-2025-01-01"
 
 
-def killed(made: Gateway) -> None:
-    """SIGKILL the gateway's process, which is the one child that listens on nothing but what it was given."""
+def struck(made: Gateway, number: int) -> None:
+    """Send a signal to the gateway's process."""
     children = Path(f"/proc/self/task/{made._keeper.native_id}/children").read_text().split()
     assert children
     for child in children:
-        os.kill(int(child), signal.SIGKILL)
+        os.kill(int(child), number)
 
 
 def test_a_gateway_that_is_killed_at_work_is_replaced_on_the_same_line(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_gateway_that_is_killed_at_work_is_replaced_on_the_same_line(tmp_path:
             assert line
             assert ask(line, "anthropic").status == 200
             wait_for(lambda: made.usage("0001"))
-            killed(made)
+            struck(made, signal.SIGKILL)
             wait_for(lambda: made.deaths)
             assert ask(line, "anthropic").status == 200  # it waited in the socket's queue
         usage, state = made.usage("0001"), made.state()
@@ -244,6 +244,17 @@ def test_a_gateway_that_is_killed_at_work_is_replaced_on_the_same_line(tmp_path:
     assert usage
     assert usage.requests == 2
     assert state.spent_usd == pytest.approx(2 * ANSWER)
+
+
+@pytest.mark.heavy
+def test_a_gateway_that_hangs_is_replaced_too(tmp_path: Path) -> None:
+    with Provider().serving() as provider, gateway(tmp_path, agent("anthropic", provider.url)) as made:
+        with made.line("0001", "anthropic") as line:
+            assert line
+            struck(made, signal.SIGSTOP)
+            assert ask(line, "anthropic").status == 200
+        assert made.state().spent_usd == pytest.approx(ANSWER)
+    assert made.closed.reason == "the gateway did not answer while the agent worked, and was started again"
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
