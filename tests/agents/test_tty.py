@@ -67,9 +67,24 @@ def test_aider_is_led_through_its_first_screens(lab: Lab) -> None:
         done = night(lab, "aider-tty")
     told = lab.git("show", "refs/experiments/t/0001:transcript.txt")
     assert lab.rows()[1][3] == "keep", done.stderr + told
+    assert "see what's new in this version? (Y)es/(N)o [Yes]: n" in told
     assert record(lab)["proposal"]["exit_code"] == 0
     assert lab.strays() == []
 
 
 AIDER = r"""
+aider-tty:
+  driver: tty
+  argv: [aider, --model, "openai/{model}", --no-git, --no-auto-commits, --no-check-update, --edit-format, diff, --map-tokens, "0",
+         --chat-history-file, "{home}/chat.md", --input-history-file, "{home}/input", --no-stream, --no-fancy-input,
+         --read, "{prompt_file}", "{file}"]
+  prompt: {via: file}
+  expect:
+    - {pattern: 'Open documentation url.*\?', send: "n\r", times: 3}
+    - {pattern: "see what's new", send: "n\r"}
+    - {pattern: '> $', send: "Do what {prompt_file} says.\r"}
+    - {pattern: 'Applied edit', send: "/exit\r"}
+  model: gpt-5.5
+  provider: {api: openai-chat, url: "URL/v1", key_env: TEST_KEY}
+  env: {OPENAI_API_BASE: "{base_url}/v1", OPENAI_API_KEY: "{key}", LITELLM_LOCAL_MODEL_COST_MAP: "True"}
 """
