@@ -154,6 +154,8 @@ class AgentSpec(Written):
     """Exit codes that are no failure; what counts is the file that the agent left."""
     retry: Retry = Retry()
     """How often a proposal is asked for again when the provider was busy or could not be reached."""
+    repairs: Annotated[int, Field(ge=0)] | None = None
+    """How often it is told to try something else when it changed nothing or repeats a change; 1 with a provider, else 0."""
     expect: list[Reply] = []
     """With `driver: tty`, what to type at which screen."""
     litter: list[str] = []

@@ -116,7 +116,7 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
-    text += f"verdict: {verdict.status}: {_reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
+    text += f"verdict: {verdict.status}: {reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -143,6 +143,6 @@ def _line(task: Task, record: Record) -> str:
     return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
 
 
-def _reason(reason: str) -> str:
+def reason(reason: str) -> str:
     """A reason as an agent may read it: bounded, on one line."""
     return " ".join(reason.split())[:400]

@@ -19,6 +19,12 @@ from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, worktree
 
 AGAIN = ("rate_limited", "network")
+ONCE_MORE = """
+# Once more
+
+A moment ago you were asked the same, and {why}. That was not measured. Your worktree is as it was before.
+Read `lab/history.tsv`, then make another change, which nobody has tried.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,15 @@ class Work:
     outcome: Outcome
 
 
+@dataclass(frozen=True)
+class Again:
+    """Why an agent is asked once more, after how many seconds, and what it is told beside the prompt."""
+
+    why: Outcome
+    wait_s: float
+    words: str = ""
+
+
 def propose(night: Night, record: Record) -> Record:
     """Let the agent work and take what it left; unchanged when the user interrupted it."""
     agent = night.agent(record.experiment.agent)
@@ -42,16 +57,46 @@ def propose(night: Night, record: Record) -> Record:
     records = [known for known in night.ledger.records() if known.id != record.id]
     asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id)
     tries: list[Try] = []
-    pauses = waits(agent)
+    pauses, repairs = waits(agent), turns(agent)
+    texts = {"program.md": text, "prompt.md": asked}
     while not isinstance(work := call(night, record, agent, asked, records), Verdict):
         if work is None:
             return record
-        if work.outcome.kind not in AGAIN or (seconds := next(pauses, None)) is None:
-            return accept(night, record, agent, work, tries, {"program.md": text, "prompt.md": asked})
-        tries.append(Try(outcome=work.outcome, seconds=round(work.ended.seconds, 3)))
-        if not rest(night, record, seconds, work.outcome):
+        if (once_more := again(night, record, work, pauses, repairs)) is None:
+            return accept(night, record, agent, work, tries, texts)
+        asked = texts["prompt.md"] + once_more.words
+        tries.append(Try(outcome=once_more.why, seconds=round(work.ended.seconds, 3)))
+        if not rest(night, record, once_more.wait_s, once_more.why):
             return record
     return night.close(record, work)
+
+
+def again(night: Night, record: Record, work: Work, pauses: Iterator[float], repairs: Iterator[int]) -> Again | None:
+    """Whether the same agent is asked again: for what it is not to blame, after a wait; for nothing new, in words."""
+    if work.outcome.kind in AGAIN:
+        wait_s = next(pauses, None)
+        return None if wait_s is None else Again(work.outcome, wait_s)
+    why = nothing_new(night, record, work)
+    if why is None or next(repairs, None) is None:
+        return None
+    return Again(why, 0.0, ONCE_MORE.format(why=why.reason))
+
+
+def turns(agent: Agent) -> Iterator[int]:
+    """Counts how often an agent is told to try something else; programs that ask no model would only do the same again."""
+    asked = agent.spec.repairs
+    return iter(range((1 if agent.spec.provider else 0) if asked is None else asked))
+
+
+def nothing_new(night: Night, record: Record, work: Work) -> Outcome | None:
+    """Why what an agent left costs a run for nothing, as the agent is told; None when it does not."""
+    if work.outcome.kind == "unchanged":
+        return Outcome(kind="unchanged", reason="you left the editable files as they were")
+    if work.changed and (twin := tried_before(night, git.tree_with(night.repo, record.experiment.base, work.changed))):
+        known = night.ledger.get(twin)
+        became = f": {known.verdict.status}, {prompt.reason(known.verdict.reason)}" if known.verdict else ""
+        return Outcome(kind="unchanged", reason=f"you made the very change that was tried as experiment {twin}{became}")
+    return None
 
 
 def waits(agent: Agent) -> Iterator[float]:

@@ -12,6 +12,8 @@ from harness.agents import programs
 from harness.models import AgentSpec, UserError
 from harness.protocols import Box
 
+LONGEST_ARGUMENT = 120 << 10  # bytes; Linux takes 128 KiB
+
 
 @dataclass(frozen=True)
 class Start:
@@ -29,11 +31,15 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int) -> Start:
     values |= {"prompt_file": str(box.home / "prompt.md"), "file": box.env.get("HARNESS_FILE", "")}
     values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway else {}
     files = {name: fill(text, values) for name, text in spec.home_files.items()}
-    for name, text in {**files, **({"prompt.md": prompt} if spec.prompt.via == "file" else {})}.items():
+    long = spec.prompt.via == "arg" and len(prompt.encode()) > LONGEST_ARGUMENT
+    if spec.prompt.via == "file" or long:
+        files["prompt.md"] = prompt
+    for name, text in files.items():
         write_beneath(box.home, name, text)
     argv = [fill(part, values) for part in spec.argv]
     if spec.prompt.via == "arg":
-        argv += [*([spec.prompt.flag] if spec.prompt.flag else []), prompt]
+        asked = f"Your task is in the file {values['prompt_file']}: read all of it, then do what it says." if long else prompt
+        argv += [*([spec.prompt.flag] if spec.prompt.flag else []), asked]
     env = {**box.env, **{name: fill(value, values) for name, value in spec.env.items()}}
     if not spec.argv[0].startswith("{"):
         program = programs.find(argv[0])
