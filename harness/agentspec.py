@@ -155,7 +155,7 @@ class AgentSpec(Written):
     retry: Retry = Retry()
     """How often a proposal is asked for again when the provider was busy or could not be reached."""
     repairs: Annotated[int, Field(ge=0)] | None = None
-    """How often it is told to try something else when it changed nothing or repeats a change; 1 with a provider, else 0."""
+    """How often it may mend a change that crashed, and is told when it repeats one or made none; 1 with a provider, else 0."""
     expect: list[Reply] = []
     """With `driver: tty`, what to type at which screen."""
     litter: list[str] = []
@@ -166,3 +166,8 @@ class AgentSpec(Written):
     """Prints the version that goes into the record."""
     install: str = ""
     """How to get the program, for the message that it is missing."""
+
+    @property
+    def more_tries(self) -> int:
+        """`repairs`, or its default: programs that ask no model would only do the same again."""
+        return (1 if self.provider else 0) if self.repairs is None else self.repairs

@@ -6,6 +6,7 @@ from harness import judge
 from harness.ledger import BASELINE
 from harness.models import Measurement, Record, UserError, Verdict
 from harness.night import Night
+from harness.repairing import conclude
 from harness.steps import Step
 
 
@@ -22,7 +23,7 @@ def measure(night: Night, record: Record) -> Record:
             return record
     if record.id == BASELINE and verdict.status != "keep":
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
-    return night.close(record, verdict)
+    return conclude(night, record, verdict)
 
 
 def repeat(night: Night, record: Record, times: int) -> Record:

@@ -56,11 +56,30 @@ class Outcome(Value):
     reason: str = ""
 
 
+class Verdict(Value):
+    """What became of an experiment, why in a sentence, and the figures behind it."""
+
+    status: Status
+    reason: str
+    gain: float | None = None
+    sigma: float | None = None
+    value: float | None = None
+
+
 class Try(Value):
-    """One earlier attempt at a proposal, and why the agent was asked again."""
+    """One earlier attempt at a proposal, and why the agent was asked again.
+
+    With a `verdict` it had become a candidate that failed: `tree` is its tree, `branch` the branch that it had, `files` what it
+    changed as in Proposal.
+    """
 
     outcome: Outcome
     seconds: float
+    verdict: Verdict | None = None
+    commit: str | None = None
+    tree: str | None = None
+    branch: str | None = None
+    files: dict[str, str | None] = {}
 
 
 class Proposal(Value):
@@ -171,16 +190,6 @@ class Request(Value):
     def items(self) -> Path:
         """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
         return self.work / "items.npy"
-
-
-class Verdict(Value):
-    """What became of an experiment, why in a sentence, and the figures behind it."""
-
-    status: Status
-    reason: str
-    gain: float | None = None
-    sigma: float | None = None
-    value: float | None = None
 
 
 class Record(Value):

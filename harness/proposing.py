@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from harness import git, judge, limits, mirror, outcome, prompt
+from harness import git, judge, limits, mirror, outcome, prompt, repairing
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -55,9 +56,10 @@ def propose(night: Night, record: Record) -> Record:
     experiment = record.experiment.model_copy(update={"agent": agent.spec.name})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     records = [known for known in night.ledger.records() if known.id != record.id]
-    asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id)
-    tries: list[Try] = []
-    pauses, repairs = waits(agent), turns(agent)
+    repairing.drop_branches(night, record)
+    asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id) + repairing.words(night, record)
+    tries = list(record.proposal.tries) if record.proposal else []
+    pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
     texts = {"program.md": text, "prompt.md": asked}
     while not isinstance(work := call(night, record, agent, asked, records), Verdict):
         if work is None:
@@ -80,12 +82,6 @@ def again(night: Night, record: Record, work: Work, pauses: Iterator[float], rep
     if why is None or next(repairs, None) is None:
         return None
     return Again(why, 0.0, ONCE_MORE.format(why=why.reason))
-
-
-def turns(agent: Agent) -> Iterator[int]:
-    """Counts how often an agent is told to try something else; programs that ask no model would only do the same again."""
-    asked = agent.spec.repairs
-    return iter(range((1 if agent.spec.provider else 0) if asked is None else asked))
 
 
 def nothing_new(night: Night, record: Record, work: Work) -> Outcome | None:
@@ -128,6 +124,7 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
         box = agent_box(folder, patterns, home, readable, night.hidden, env, task.python)
         box = replace(box, limits=limits.settle(task.limits, "agent"))
         before = snapshot(folder, patterns)
+        restore(night, record, folder)
         reached(Step.WORKTREE_MADE)
         cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
         seed, seconds = judge.seed(record.id, 0), task.budget.propose_s
@@ -145,10 +142,22 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
     said = outcome.read(agent.spec.output, log, ended.tail)
-    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, bool(changed))
-    if not refused and not changed and (trouble := night.trouble(line)):
-        told = trouble  # the gateway knows better than the agent's words
+    failed = repairing.failed_try(record)
+    new = bool(changed) and not (failed and failed.files == changed)
+    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, new)
     return Work(ended, said, found, refused, changed, told)
+
+
+def restore(night: Night, record: Record, folder: Path) -> None:
+    """Put a change that is to be mended into a fresh worktree, with what its agent said of it."""
+    if (failed := repairing.failed_try(record)) is None or record.proposal is None:
+        return
+    for name, blob in failed.files.items():
+        (folder / name).unlink(missing_ok=True)
+        if blob is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(git.read(night.repo, blob))
+    (folder / "notes" / "EXPERIMENT.md").write_text(f"{record.proposal.title}\n\n{record.proposal.hypothesis}\n", "utf-8")
 
 
 def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[Try], texts: dict[str, str]) -> Record:
@@ -161,9 +170,10 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     if work.refused:
         why = f"the agent {work.ended.exceeded}, and {work.refused}" if work.ended.exceeded else work.refused
         return night.close(record, Verdict(status="invalid", reason=why), texts)
-    if not work.changed:
+    if work.outcome.kind != "changed":
         night.pause(agent.spec.name, work.outcome)
-        return night.close(record, nothing_changed(work.outcome), texts)
+        failed = repairing.failed_try(record)
+        return night.close(record, (failed and failed.verdict) or nothing_changed(work.outcome), texts)
     tree = git.tree_with(night.repo, record.experiment.base, work.changed)
     if twin := tried_before(night, tree):
         return night.close(record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), texts)
@@ -182,9 +192,10 @@ def candidate_message(record: Record) -> str:
 
 
 def tried_before(night: Night, tree: str) -> str | None:
-    """The id of an experiment that had this very tree."""
+    """The id of an experiment that had this very tree, or a try that did."""
     for record in night.ledger.records():
         void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
-        if record.experiment.tree == tree and not void:
+        earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
+        if (record.experiment.tree == tree and not void) or tree in earlier:
             return record.id
     return None

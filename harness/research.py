@@ -106,6 +106,8 @@ def advance(night: Night, record: Record) -> None:
         record = propose(night, record)
     if record.state == "measuring":
         record = measure(night, record)
+        if record.state == "proposing":  # sent back to its agent, as often as it may be
+            return advance(night, record)
     if record.state == "closed":
         night.ledger.settle(record)
         night.tell(record)

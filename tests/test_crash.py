@@ -27,7 +27,7 @@ i=$(( {seed} / 100 ))
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
-NEVER_IN_A_NIGHT = {Step.REVIVED}
+NEVER_IN_A_NIGHT = {Step.REVIVED, Step.SENT_BACK}  # test_repairs.py kills at the latter
 
 
 def prepare(lab: Lab, nap: float) -> Lab:
