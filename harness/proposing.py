@@ -11,7 +11,7 @@ from harness import git, judge, limits, mirror, outcome, prompt, repairing
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
-from harness.night import Night
+from harness.night import PAUSES, Night
 from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
@@ -145,6 +145,8 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
     failed = repairing.failed_try(record)
     new = bool(changed) and not (failed and failed.files == changed)
     told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, new)
+    if not refused and not new and (trouble := night.trouble(line)) and not (trouble.kind in AGAIN and told.kind in PAUSES):
+        told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
     return Work(ended, said, found, refused, changed, told)
 
 

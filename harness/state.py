@@ -81,7 +81,7 @@ class StateFolder:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
         for path in (self.path / "worktrees" / tag, self.path / "runs" / tag, *self.path.glob(f"trusted/*.{tag}")):
             shutil.rmtree(path, ignore_errors=True)
-        for path in self.path.glob(f"**/{tag}.*partial"):
+        for path in (*self.path.glob(f"**/{tag}.*partial"), *self.path.glob(f"gateway/{tag}/*.sock")):
             path.unlink(missing_ok=True)
         self.hush(tag)
 

@@ -74,8 +74,6 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self.folder.glob("*.sock"):
-            path.unlink()
         for path in self.folder.glob("*.json"):
             self._recall(path)
         self._keeper.start()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -92,6 +93,8 @@ def exhausted(status: int, told: Mapping[str, str], body: bytes) -> tuple[float,
             time.time() + seconds if (seconds := number(error.get("resets_in_seconds"))) else 0
         )
         return named or NEVER, f"quota exceeded, the account's is used up ({found})"
+    if status == 429 and re.search(rb'"quotaId":\s*"\w*PerDay', body):
+        return _midnight(), "quota exceeded, the day's is used up"
     if status in (400, 402, 403) and "credit balance is too low" in str(error.get("message")):
         return NEVER, "quota exceeded, the account's credit is used up"
     return None
@@ -140,6 +143,13 @@ def number(text: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if abs(found) < 1e12 else None
+
+
+def _midnight() -> float:
+    """When a day of Google's begins anew: at midnight Pacific time, standard time where the difference matters."""
+    day = timedelta(days=1)
+    now = datetime.now(timezone(timedelta(hours=-8)))
+    return (now.replace(hour=0, minute=0, second=0, microsecond=0) + day).timestamp()
 
 
 def _reset(told: Mapping[str, str], window: str) -> float:

@@ -102,6 +102,9 @@ class Upstream:
             )
         except aiohttp.SocketTimeoutError:
             raise Refused(504, f"the provider said nothing for {SILENCE_S:.0f} s", "network") from None
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError):
+            exchange.sent = 0.0
+            raise Refused(502, "the provider's certificate is not one that this machine trusts", "network") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             self.account.lost()
             if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):

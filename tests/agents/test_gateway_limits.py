@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +95,30 @@ def test_a_budget_needs_a_known_price(tmp_path: Path) -> None:
             usage = made.usage("0001")
     assert usage
     assert (usage.usd, usage.output, usage.models) == (None, 50, ["claude-next-9"])
+
+
+def test_a_certificate_that_nobody_vouches_for_gets_no_key(tmp_path: Path) -> None:
+    made_by = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    made_by += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/certificate"]
+    subprocess.run(made_by, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    provider = Provider()
+    provider._server.socket = context.wrap_socket(provider._server.socket, server_side=True, do_handshake_on_connect=False)
+    url = provider.url.replace("http:", "https:")
+    with provider.serving():
+        with gateway(tmp_path, agent("anthropic", url)) as made, made.line("0001", "anthropic") as line:
+            assert line
+            refused = ask(line, "anthropic")
+        with pytest.MonkeyPatch.context() as trusting:
+            trusting.setenv("SSL_CERT_FILE", f"{tmp_path}/certificate")
+            with gateway(tmp_path, agent("anthropic", url)) as made, made.line("0001", "anthropic") as line:
+                assert line
+                control = ask(line, "anthropic")
+    assert refused.status == 502
+    assert "certificate" in refused.body.decode()
+    assert control.status == 200
+    assert len(provider.seen) == 1
 
 
 def test_hanging_up_early_is_not_free(tmp_path: Path) -> None:
@@ -322,6 +348,20 @@ def test_times_to_wait_are_read_in_every_form() -> None:
     assert pace.named_wait(told, b"") == pytest.approx(100, abs=2)
     google = b'{"error":{"code":429,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}'
     assert pace.named_wait({}, google) == 34.5
+
+
+def test_a_used_up_day_ends_at_midnight_of_the_provider() -> None:
+    day = (
+        b'{"error":{"code":429,"details":[{"violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]},{"retryDelay":"3s"}]}}'
+    )
+    minute = day.replace(b"PerDay", b"PerMinute")
+    account = Account()
+    assert account.learn(429, {}, minute)
+    assert not account.quota
+    assert not account.learn(429, {}, day)
+    assert account.quota
+    assert account.wait_s() <= 24 * 3600
+    assert (account.until - 8 * 3600) % (24 * 3600) == 0
 
 
 def test_waiting_grows_without_a_hint_and_ends_with_an_answer() -> None:
