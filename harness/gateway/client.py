@@ -77,7 +77,11 @@ class Gateway:
         for path in self.folder.glob("*.json"):
             self._recall(path)
         self._keeper.start()
-        self.state()
+        try:
+            self.latest = self.state()
+        except UserError:
+            self._stop.set()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -142,19 +146,21 @@ class Gateway:
         for _ in range(2):
             if not self._up.wait(STARTED_S):
                 break
-            with self._lock, suppress(OSError, EOFError):
-                if self._control is not None:
-                    send(self._control, message, fds)
-                    return receive(self._control)[0]
-            self._give_up()
+            with self._lock:
+                control = self._control
+                with suppress(OSError, EOFError):
+                    if control is not None:
+                        send(control, message, fds)
+                        return receive(control)[0]
+            self._give_up(control)
         raise UserError(f"the gateway to the LLM providers does not work: {self._last_words()}")
 
-    def _give_up(self) -> None:
-        """Let a gateway that does not answer end, and wait for another one."""
-        self._up.clear()
+    def _give_up(self, control: socket.socket | None) -> None:
+        """Let a gateway that does not answer end, unless another one has taken its place."""
         with self._lock, suppress(OSError):
-            if self._control is not None:
-                self._control.shutdown(socket.SHUT_RDWR)
+            if control is not None and control is self._control:
+                self._up.clear()
+                control.shutdown(socket.SHUT_RDWR)
 
     def _ask_open(self, opened: Opened) -> None:
         usage = self.known.get(opened.experiment, Usage())
@@ -200,7 +206,7 @@ class Gateway:
                 send(control, {"do": "state"})
                 self.latest = State.model_validate(receive(control)[0])
             except (OSError, EOFError):
-                self._give_up()
+                self._give_up(control)
 
     def _last_words(self) -> str:
         return f"it {self.deaths[-1]}, for the {len(self.deaths)}th time" if self.deaths else "it does not answer"

@@ -44,7 +44,9 @@ class Line:
         except Refused as refused:
             note.status, note.why = refused.status, refused.message
             self.trouble = (refused.kind, refused.message) if refused.kind else self.trouble
-            headers = {"Retry-After": str(int(min(refused.wait_s, 1e9)) + 1)} if refused.wait_s is not None else {}
+            headers = {"X-Should-Retry": "false"}
+            if refused.wait_s is not None and refused.wait_s < 1e9:
+                headers["Retry-After"] = str(int(refused.wait_s) + 1)
             body = answers.body(self.upstream.provider.api, refused)
             return web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)
         except (asyncio.CancelledError, ConnectionError):
@@ -103,8 +105,9 @@ class Line:
                 raise Refused(502, "the provider broke off its answer", "network") from None
             exchange.meter.whole(said)
         exchange.note.status = answer.status
-        limited = answer.status in OVERLOADED or self.upstream.account.quota
-        self.trouble = (self.upstream.trouble(), self.upstream.account.reason) if answer.status >= 400 and limited else ("", "")
+        account = self.upstream.account
+        limited = answer.status in OVERLOADED or (answer.status >= 400 and account.quota and account.wait_s() > 0)
+        self.trouble = (self.upstream.trouble(), account.reason) if limited else ("", "")
         headers = self._headers(answer)
         return web.Response(status=answer.status, body=self.upstream.scrubbed(said), headers=headers)
 

@@ -18,15 +18,15 @@ URLS = {
     "openai-responses": "https://api.openai.com/v1",
     "gemini": "https://generativelanguage.googleapis.com",
 }
-LIST = ("GET", r"(/v1)?(?P<path>/models)", "list")
+LIST: tuple[str, str, Kind] = ("GET", r"(/v1)?(?P<path>/models)", "list")
 ENDPOINTS: dict[str, list[tuple[str, str, Kind]]] = {
     "anthropic": [
         ("POST", r"(?P<path>/v1/messages)", "generate"),
         ("POST", r"(?P<path>/v1/messages/count_tokens)", "count"),
         ("GET", r"(?P<path>/v1/models)", "list"),
     ],
-    "openai-chat": [("POST", r"(/v1)?(?P<path>/chat/completions)", "generate"), LIST],  # type: ignore[list-item]
-    "openai-responses": [("POST", r"(/v1)?(?P<path>/responses)", "generate"), LIST],  # type: ignore[list-item]
+    "openai-chat": [("POST", r"(/v1)?(?P<path>/chat/completions)", "generate"), LIST],
+    "openai-responses": [("POST", r"(/v1)?(?P<path>/responses)", "generate"), LIST],
     "gemini": [
         ("POST", rf"(?P<path>/v1(beta|alpha)?/models/{MODEL}:generateContent)", "generate"),
         ("POST", rf"(?P<path>/v1(beta|alpha)?/models/{MODEL}:streamGenerateContent)", "stream"),
