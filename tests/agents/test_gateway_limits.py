@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import ssl
 import stat
@@ -97,6 +98,7 @@ def test_a_budget_needs_a_known_price(tmp_path: Path) -> None:
     assert (usage.usd, usage.output, usage.models) == (None, 50, ["claude-next-9"])
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
 def test_a_certificate_that_nobody_vouches_for_gets_no_key(tmp_path: Path) -> None:
     made_by = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     made_by += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/certificate"]
