@@ -47,7 +47,7 @@ def test_a_change_that_crashed_is_mended_by_its_agent(lab: Lab) -> None:
 
 def test_tries_are_counted_and_the_crash_stays_the_verdict(lab: Lab) -> None:
     mender(lab, "hopeless", "echo 'raise ValueError({seed})' >> toy/solution.py; NOTE", repairs=2)
-    mender(lab, "stubborn", "grep -q Mend || echo 'raise ValueError(7)' >> toy/solution.py; NOTE", repairs=1)
+    mender(lab, "stubborn", "grep -q Mend || echo 'raise ValueError(8)' >> toy/solution.py; NOTE", repairs=1)
     lab.harness("run", "--tag", "t", "--agent", "hopeless", "--agent", "stubborn", "--agent", "crash", "--experiments", "3")
     hopeless, stubborn, without = (record(lab, f"000{n}") for n in (1, 2, 3))
     assert [each["verdict"]["status"] for each in (hopeless, stubborn, without)] == ["crash"] * 3
