@@ -6,9 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import git
-from harness.models import Measurement, Request, Task
-from harness.protocols import Cancel, Runner
+from harness import __version__, candidate, git, limits, sandboxes
+from harness.models import Against, Measurement, Request, Split, Task
+from harness.process import inner_env, python, run
+from harness.protocols import Box, Cancel, Exit, Runner
 from harness.state import StateFolder
 from harness.steps import Step, reached
 from harness.workspace import link_inputs
@@ -16,23 +17,38 @@ from harness.workspace import link_inputs
 
 @dataclass(kw_only=True)
 class Bench:
-    """`readable` is what sandboxes have to show of the world outside git, `hidden` what none may show."""
+    """`readable` is what sandboxes have to show of the world outside git, `hidden` what none may show.
+
+    `start` is the lab's first commit, whose files are the trusted ones; `trusted` says what measures, as trusted.digest does.
+    """
 
     repo: git.Repo
     task: Task
+    start: str
+    trusted: str
     state: StateFolder
     runner: Runner
     sandbox: str
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
 
-    def run(self, commit: str, seed: int, work: Path, cancel: Cancel) -> Measurement | None:
-        """One run of a commit, from an exported tree of its own in the empty folder `work`; None when it was cancelled.
+    def run(
+        self,
+        commit: str,
+        seed: int,
+        work: Path,
+        cancel: Cancel,
+        against: Against | None = None,
+        items: Path | None = None,
+        split: Split = "validation",
+    ) -> Measurement | None:
+        """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled.
+
+        What the referee leaves of each item's value goes to `items`.
 
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
         """
-        git.export(self.repo, commit, work / "tree")
-        link_inputs(work / "tree", self.task.inputs, git.root(self.repo))
+        self.export(commit, work / "tree")
         reached(Step.EXPORTED)
         request = Request(
             task=self.task,
@@ -41,12 +57,67 @@ class Bench:
             commit=commit,
             seed=seed,
             sandbox=self.sandbox,
+            split=split,
+            against=against or Against(),
             hidden=list(self.hidden),
             readable=list(self.readable),
         )
         reached(Step.RUN_STARTED)
         measured = self.runner.measure(request, cancel)
         reached(Step.RUN_ENDED)
+        if items and measured and measured.status == "ok" and request.items.is_file():
+            request.items.chmod(0o600)
+            request.items.replace(items)
         if measured is None or measured.status != "void":
             shutil.rmtree(work, ignore_errors=True)
-        return measured
+        return measured and measured.model_copy(update={"trusted": self.trusted, "harness": __version__})
+
+    def examine(self, commit: str, work: Path, cancel: Cancel) -> Measurement | None:
+        """The task's `check` of a commit in the empty folder `work`: `ok`, or `crash` with the reason; None when cancelled."""
+        self.export(commit, work / "tree")
+        env = inner_env(self.task.python)
+        if self.task.python:
+            del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
+        box = Box(
+            cwd=work / "tree",
+            readable=(work / "tree", *self.readable),
+            hidden=self.hidden,
+            env=env,
+            limits=limits.settle(self.task.limits, "evaluate"),
+        )
+        with sandboxes.SANDBOXES[self.sandbox]().wrap(python(self.task.check, self.task.python), box) as launch:
+            ended = run(launch, work / "check.log", self.task.budget.check_s, cancel)
+        shutil.rmtree(work, ignore_errors=True)
+        reason = _failure(ended)
+        return (
+            None
+            if ended.cancelled
+            else Measurement(
+                status="crash" if reason else "ok",
+                reason=reason,
+                profile=self.task.profile,
+                sandbox=self.sandbox,
+                limits=ended.limits,
+                seconds={"check": ended.seconds},
+                cpu_s=ended.cpu_s,
+                peak_memory_mb=ended.peak_memory_mb,
+                log_tail=ended.tail[-4096:],
+                harness=__version__,
+                trusted=self.trusted,
+            )
+        )
+
+    def export(self, commit: str, tree: Path) -> None:
+        """What is run of a commit, with the task's inputs in their places."""
+        candidate.export(self.repo, self.task, self.start, commit, tree)
+        link_inputs(tree, self.task.inputs, git.root(self.repo))
+
+
+def _failure(ended: Exit) -> str:
+    """What the end of a check says against the candidate; empty when it passed."""
+    if ended.exceeded:
+        return f"the check {ended.exceeded}"
+    if ended.timed_out:
+        return f"the check took longer than {ended.seconds:.0f} s"
+    last = next((line.strip() for line in reversed(ended.tail.splitlines()) if line.strip()), f"exit code {ended.code}")
+    return f"the check failed: {last[:400]}" if ended.code else ""

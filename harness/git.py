@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,9 @@ GitError = pygit2.GitError
 HARNESS = ("harness", "harness@localhost")
 TRIES, VANISHED = 10, "No such file or directory"
 RECENT_OBJECTS = 100  # those of the last few experiments
+
+
+LINK: int = FileMode.LINK
 
 
 class Repo(pygit2.Repository):
@@ -79,6 +83,15 @@ def commit_of(repo: Repo, name: str) -> str:
         raise UserError(f"{name!r} is neither a file nor a commit of {root(repo)}: `git log` lists the commits") from error
 
 
+def person(repo: Repo) -> str:
+    """Who works here, as git would name the author of a commit, or else the user id and the machine."""
+    try:
+        found = repo.default_signature
+        return f"{found.name} <{found.email}>"
+    except (KeyError, pygit2.GitError):
+        return f"uid {os.getuid()} on {platform.node()}"
+
+
 def valid_name(ref: str) -> bool:
     """Whether git would take this as the full name of a ref."""
     return bool(pygit2.reference_is_valid_name(ref))
@@ -96,7 +109,12 @@ def tree(repo: Repo, commit: str) -> str:
 
 def files(repo: Repo, commit: str) -> dict[str, str]:
     """Path -> blob id of every file of a commit; links and submodules are left out."""
-    return {path: str(entry.id) for path, entry in _walk(_commit(repo, commit).tree, "") if entry.filemode != FileMode.LINK}
+    return {path: blob for path, (blob, mode) in entries(repo, commit).items() if mode != FileMode.LINK}
+
+
+def entries(repo: Repo, commit: str) -> dict[str, tuple[str, int]]:
+    """Path -> blob id and mode of every file and link of a commit; submodules are left out."""
+    return {path: (str(entry.id), entry.filemode) for path, entry in _walk(_commit(repo, commit).tree, "")}
 
 
 def file(repo: Repo, commit: str, name: str) -> bytes | None:
@@ -204,9 +222,11 @@ def diff(repo: Repo, old: str, new: str) -> str:
     return repo.diff(_commit(repo, old), _commit(repo, new)).patch or ""
 
 
-def export(repo: Repo, commit_id: str, folder: Path) -> None:
-    """Write the files of a commit into `folder`: plain files and links, no filter, no submodule."""
+def export(repo: Repo, commit_id: str, folder: Path, wanted: Callable[[str], bool] = lambda _path: True) -> None:
+    """Write the files of a commit that are wanted into `folder`: plain files and links, no filter, no submodule."""
     for path, entry in _walk(_commit(repo, commit_id).tree, ""):
+        if not wanted(path):
+            continue
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.filemode == FileMode.LINK:

@@ -15,10 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from harness.patterns import OURS, editable, may_hold
 
-MAX_FILE_BYTES = 64 << 10
 MAX_NOTE_BYTES = 16 << 10
 MAX_CHANGED_FILES = 200
-MAX_CHANGED_BYTES = 1 << 20
+MAX_CHANGED = 16  # full-sized files' worth of bytes together
 MAX_NEW_ENTRIES = 5000
 MAX_NAME_CHARS = 240
 FOLDER, LINK, OTHER = "folder", "link", "other"  # entries of a snapshot that are no editable file
@@ -41,8 +40,11 @@ class Harvest:
     deleted: list[str] = field(default_factory=list)
 
 
-def snapshot(folder: Path, patterns: list[str], limit: int | None = None) -> Snapshot:
-    """Every entry of the folders that may hold editable files -> what it is; Unusable beyond `limit` entries."""
+def snapshot(folder: Path, patterns: list[str], size: int, limit: int | None = None) -> Snapshot:
+    """Every entry of the folders that may hold editable files -> what it is; Unusable beyond `limit` entries.
+
+    Files of more than `size` bytes are not read.
+    """
     found: Snapshot = {}
     waiting = [""]
     while waiting:
@@ -52,7 +54,7 @@ def snapshot(folder: Path, patterns: list[str], limit: int | None = None) -> Sna
                 name = f"{above}/{entry.name}" if above else entry.name
                 if name in (*OURS, ".git") or entry.name == "__pycache__":
                     continue
-                found[name] = _state(entry, editable(patterns, name))
+                found[name] = _state(entry, editable(patterns, name), size)
                 if limit is not None and len(found) > limit:
                     raise Unusable(f"more than {MAX_NEW_ENTRIES} new files were left in the folders of the editable files")
                 if found[name] == FOLDER and may_hold(patterns, name):
@@ -60,7 +62,7 @@ def snapshot(folder: Path, patterns: list[str], limit: int | None = None) -> Sna
     return dict(sorted(found.items()))
 
 
-def _state(entry: os.DirEntry[str], taken: bool) -> str:
+def _state(entry: os.DirEntry[str], taken: bool, size: int) -> str:
     """An entry in a word; of a file that may be taken, what tells whether it was changed."""
     facts = entry.stat(follow_symlinks=False)
     if stat.S_ISLNK(facts.st_mode):
@@ -69,15 +71,18 @@ def _state(entry: os.DirEntry[str], taken: bool) -> str:
         return FOLDER
     if not taken or not stat.S_ISREG(facts.st_mode):
         return OTHER
-    if facts.st_size > MAX_FILE_BYTES:  # too large to be taken: it only matters whether it was touched
+    if facts.st_size > size:  # too large to be taken: it only matters whether it was touched
         return f"file {facts.st_nlink} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"
     return f"file {facts.st_nlink} {hashlib.sha256(Path(entry.path).read_bytes()).hexdigest()}"
 
 
-def harvest(folder: Path, patterns: list[str], before: Snapshot, notebook: str) -> Harvest:
-    """Read what is taken. `before` is the snapshot that the agent began with, `notebook` the notebook as it found it."""
+def harvest(folder: Path, patterns: list[str], size: int, before: Snapshot, notebook: str) -> Harvest:
+    """Read what is taken, files of at most `size` bytes.
+
+    `before` is the snapshot that the agent began with, `notebook` the notebook as it found it.
+    """
     try:
-        after = snapshot(folder, patterns, len(before) + MAX_NEW_ENTRIES)
+        after = snapshot(folder, patterns, size, len(before) + MAX_NEW_ENTRIES)
     except OSError as error:
         raise Unusable(f"{os.path.relpath(error.filename or folder, folder)} cannot be read ({error.strerror})") from None
     if gone := [name for name in patterns if name in before and name not in after]:
@@ -88,9 +93,9 @@ def harvest(folder: Path, patterns: list[str], before: Snapshot, notebook: str) 
         raise Unusable(f"{len(changed) + len(deleted)} files were changed, {MAX_CHANGED_FILES} are the most")
     for name in changed:
         _check_place(name, before)
-    files = {name: read_file(folder, name, MAX_FILE_BYTES) for name in changed}
-    if sum(map(len, files.values())) > MAX_CHANGED_BYTES:
-        raise Unusable(f"the changed files are larger than {MAX_CHANGED_BYTES >> 10} KiB together")
+    files = {name: read_file(folder, name, size) for name in changed}
+    if sum(map(len, files.values())) > MAX_CHANGED * size:
+        raise Unusable(f"the changed files are larger than {MAX_CHANGED * size >> 10} KiB together")
     written = _note(folder, "NOTEBOOK.md", len(notebook.encode()) + MAX_NOTE_BYTES)
     added = written.removeprefix(notebook).strip() if written != notebook else ""
     experiment = _note(folder, "EXPERIMENT.md", MAX_NOTE_BYTES).strip()
@@ -118,8 +123,8 @@ def _dropped(before: Snapshot, after: Snapshot, patterns: list[str]) -> list[str
     return sorted(name for name in new if after[name] != FOLDER or not may_hold(patterns, name))
 
 
-def read_file(folder: Path, name: str, limit: int) -> bytes:
-    """The bytes of `folder`/`name`: a regular file with one link, at most `limit` bytes of UTF-8, no link on the way."""
+def read_file(folder: Path, name: str, limit: int, text: bool = True) -> bytes:
+    """The bytes of `folder`/`name`: a regular file with one link, at most `limit` bytes (of UTF-8), no link on the way."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(folder, flags | os.O_DIRECTORY)
     try:
@@ -127,7 +132,8 @@ def read_file(folder: Path, name: str, limit: int) -> bytes:
             inner = os.open(part, flags, dir_fd=handle)
             os.close(handle)
             handle = inner
-        return _checked(handle, name, limit)
+        data = _checked(handle, name, limit)
+        return _text(data, name) if text else data
     except FileNotFoundError:
         raise Unusable(f"{name} is gone") from None
     except OSError as error:
@@ -147,6 +153,10 @@ def _checked(handle: int, name: str, limit: int) -> bytes:
         data += chunk
     if len(data) > limit:
         raise Unusable(f"{name} is larger than {limit >> 10} KiB")
+    return data
+
+
+def _text(data: bytes, name: str) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,66 +1,178 @@
-"""Measurements of incumbent and candidate -> a verdict. Pure functions, no I/O; every reason is a sentence.
+"""Measurements of incumbent and candidate -> a verdict, or whose run is needed next. Pure functions, no I/O.
 
-A candidate is kept when it is better than the incumbent by more than two standard deviations of a single run, pooled
-over every commit that was measured more than once and never below the task's own prior.
+A sequential Bayesian test in units of the measured noise (see belief.py and noise.py): a candidate is kept when the
+probability that its gain is real is above KEEP, discarded when it is below DISCARD, and run again with the next seed
+otherwise. `judge: greedy` keeps whatever scored better, for comparison.
+
+A reason is read by agents and stands in commit messages: what it says of the metric follows from values rounded to the task's
+resolution (the Ladder mechanism; Blum and Hardt 2015, arXiv 1502.04585). The exact figures are fields of the verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from harness.belief import Experience, Gain, Incumbent, Prior
 from harness.models import Measurement, Metric, Record, Task, Verdict
+from harness.noise import Noise, degrees, noise
 
-BASELINE_SEEDS = 3
-MARGIN = 2.0
+KEEP, DISCARD = 0.9, 0.2  # simulated: at 0.1, runs spent on hopeless candidates cost more than they save
+MOST_RUNS = 6
+LEAST = 0.125  # standard deviations of a run: a smaller gain is none
+BASELINE_RUNS = 3
+CONTROL_EVERY = 25  # candidates on one incumbent for each control run of it
+TOKENS_A_SIGMA = 400  # code tokens added for which one more standard deviation of gain is asked
+SIMPLER = 30  # tokens of code, about five lines: a change that removes so many may be kept without a gain,
+WORSE = 0.75  # unless it loses more than this, in standard deviations
+REMEMBERED = 500  # closed candidates that the prior is fitted to, and that refine the incumbent
+
+Next = Verdict | Literal["run", "control"]
 
 
-def baseline_runs(metric: Metric) -> int:
-    """How many seeds the baseline needs: one tells everything about a metric without noise."""
-    return BASELINE_SEEDS if metric.noise else 1
+@dataclass(frozen=True)
+class Standing:
+    """What is known before a candidate is judged: the noise, the incumbent in its units, and what edits are like."""
+
+    noise: Noise
+    incumbent: Incumbent
+    prior: Prior
+    sign: float
+
+    def scaled(self, record: Record) -> list[float]:
+        """The runs of a record that count, in standard deviations, larger is better."""
+        runs = [run for run in record.measurements if run.status == "ok" and run.value is not None]
+        return [self.sign * self.noise.value(run) / self.noise.sigma for run in runs]
+
+    def gain(self, record: Record) -> Gain:
+        """The posterior of a candidate's gain."""
+        return self.incumbent.gain(self.scaled(record), self.prior, self.noise.left)
 
 
-def seed(experiment: str, run: int) -> int:
-    """The seed of a run: fresh for every experiment, and the same again when a night is resumed."""
-    return 100 * int(experiment) + run + 1
+def seed(run: int) -> int:
+    """The seed of an experiment's n-th run: the same for all, so that seeds can be compared pairwise."""
+    return run + 1
 
 
-def sigma(records: Iterable[Record], metric: Metric) -> float:
-    """Standard deviation of one run: pooled over all commits with repeats, floored at the prior `metric.noise`."""
-    squares, degrees = 0.0, 0
-    for values in (record.values for record in records if len(record.measurements) > 1):
-        mean = sum(values) / len(values) if values else 0.0
-        squares += sum((value - mean) ** 2 for value in values)
-        degrees += max(0, len(values) - 1)
-    return max(metric.noise, (squares / degrees) ** 0.5 if degrees else 0.0)
+def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record]) -> Standing | None:
+    """What all records so far say; None for a metric without noise. `tip` is the incumbent's commit on the lab branch."""
+    measured, verdict = noise(records, task.metric), incumbent.verdict
+    if not measured.sigma or verdict is None or verdict.value is None:
+        return None
+    sigma, sign = measured.sigma, -1.0 if task.metric.direction == "minimize" else 1.0
+    closed = [(r, r.verdict) for r in records[1:] if r.verdict and r.verdict.error][-REMEMBERED:]
+    learnt = Experience()
+    for _, past in closed:
+        learnt = learnt.after((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma)
+    belief = Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2)
+    known = Standing(measured, belief, learnt.prior, sign)
+    for record, past in closed:
+        if record.experiment.base == tip and past.status == "discard":
+            after = known.incumbent.after(known.gain(record), len(record.values), False, measured.left)
+            known = replace(known, incumbent=after)
+    return known
 
 
 def judge_baseline(task: Task, record: Record) -> Verdict | None:
-    """None while the baseline needs another run; a baseline that fails ends the night."""
+    """The baseline is kept after one run, so that the first verdict comes soon; None before. One that fails ends the night."""
     if failed := _failure(record.measurements):
         return failed
-    if len(record.values) < baseline_runs(task.metric):
+    if record.value is None:
         return None
-    noise, shown = sigma([record], task.metric), task.metric.shown(record.value)
-    reason = f"baseline {task.metric.name} {shown} over {_count(len(record.values), 'seed')}, standard deviation {figure(noise)}"
-    return Verdict(status="keep", reason=reason, sigma=noise, value=record.value)
+    reason = f"baseline {task.metric.name} {task.metric.shown(record.value)}"
+    sigma = noise([record], task.metric).sigma
+    return Verdict(status="keep", reason=reason, sigma=sigma, value=record.value, value_sd=sigma, runs=len(record.values))
 
 
-def judge(task: Task, incumbent: Record, baseline: Record, candidate: Record, noise: float) -> Verdict | None:
-    """The verdict over a candidate, or None when it has to be run first. `noise` is what `sigma` returned."""
-    if failed := _failure(candidate.measurements) or _too_much_compute(task, baseline, candidate):
+def judge(task: Task, known: Standing | None, incumbent: Record, baseline: Record, candidate: Record) -> Next:
+    """The verdict over a candidate, or whose run is needed next. `known` is what `standing` returned."""
+    if failed := _failure(candidate.measurements) or _too_much(task, baseline, candidate):
         return failed
-    if candidate.value is None or incumbent.value is None:
-        return None
-    metric, bar = task.metric, MARGIN * noise
-    gain = metric.gain(incumbent.value, candidate.value)
-    what = f"{metric.name} {metric.shown(candidate.value)} against {metric.shown(incumbent.value)}"
-    figures = {"gain": gain, "sigma": noise, "value": candidate.value}
-    if gain > bar:
-        margin = f"{gain / noise:.1f} standard deviations of a run" if noise else "on a metric without noise"
-        return Verdict(status="keep", reason=f"{what}: better by {figure(gain)}, {margin}", **figures)
-    if gain > 0:
-        return Verdict(status="discard", reason=f"{what}: better by {figure(gain)}, but {figure(bar)} is needed", **figures)
-    return Verdict(status="discard", reason=f"{what}: " + (f"worse by {figure(-gain)}" if gain else "no difference"), **figures)
+    if candidate.value is None:
+        return "run"
+    if known is None or task.judge == "greedy":
+        return _higher(task, incumbent, candidate)
+    found, runs, added = known.gain(candidate), len(candidate.values), _added(candidate)
+    real = found.above(LEAST + max(0, added) / TOKENS_A_SIGMA)
+    harmless = found.above(-WORSE) if added <= -SIMPLER else 0.0
+    kept, hopeless = max(real, harmless) > KEEP, max(real, harmless) < DISCARD
+    if not kept and not hopeless and runs < MOST_RUNS:
+        # The run that says most: the incumbent is every later candidate's measure as well.
+        return "control" if known.incumbent.variance > known.noise.left / runs else "run"
+    verdict = _figures(known, found, runs)
+    compared = _compared(task.metric, incumbent, verdict.value if kept else candidate.value) + f" over {count(runs, 'seed')}"
+    if real > KEEP:
+        reason = f"{compared}, real with a probability above {100 * KEEP:g} %"
+    elif kept:
+        reason = f"{compared}, and {-added} tokens of code less: simpler and not worse"
+    else:
+        why = "not real beyond noise" if hopeless else f"still undecided after {count(runs, 'run')}"
+        reason = f"{compared}, {why}" + (f", for {added} tokens of code more" if added > 100 else "")
+    judged = {"status": "keep" if kept else "discard", "reason": reason, "probability": real, "simpler": kept and real <= KEEP}
+    return verdict.model_copy(update=judged)
+
+
+def _figures(known: Standing, found: Gain, runs: int) -> Verdict:
+    """What is believed of a candidate, in the metric's unit."""
+    sigma, after = known.noise.sigma, known.incumbent.after(found, runs, True, known.noise.left)
+    return Verdict(
+        status="discard",
+        reason="",
+        gain=found.mean * sigma,
+        gain_sd=max(found.variance, 0.0) ** 0.5 * sigma,
+        sigma=sigma,
+        observed=found.observed * sigma,
+        error=found.error * sigma,
+        value=known.sign * after.mean * sigma,
+        value_sd=after.variance**0.5 * sigma,
+        runs=runs,
+    )
+
+
+def _compared(metric: Metric, incumbent: Record, value: float | None) -> str:
+    """Both values, rounded, and the difference of these."""
+    assert incumbent.value is not None
+    assert value is not None
+    visible = metric.gain(metric.rounded(incumbent.value), metric.rounded(value))
+    difference = f"better by {metric.shown(visible)}" if visible > 0 else f"worse by {metric.shown(-visible)}"
+    what = f"{metric.name} {metric.shown(value)} against {metric.shown(incumbent.value)}"
+    return f"{what}: {difference if visible else 'no difference'}"
+
+
+def refined(verdict: Verdict, value: float) -> Verdict:
+    """The verdict of an incumbent after one more run of it."""
+    if not verdict.sigma or verdict.value is None or not verdict.value_sd:
+        return verdict
+    sigma = verdict.sigma
+    after = Incumbent(verdict.value / sigma, (verdict.value_sd / sigma) ** 2).control(value / sigma)
+    return verdict.model_copy(update={"value": after.mean * sigma, "value_sd": after.variance**0.5 * sigma})
+
+
+def control_due(task: Task, incumbent: Record, tip: str, records: Sequence[Record]) -> bool:
+    """Whether the incumbent has to run again: for the baseline's other seeds, and every CONTROL_EVERY candidates."""
+    if not task.metric.noise or task.judge == "greedy" or incumbent.verdict is None:
+        return False
+    closed = sum(1 for r in records if r.experiment.base == tip and r.values and r.verdict and r.id != incumbent.id)
+    missing = BASELINE_RUNS - 1 - degrees(records)
+    extra = len(incumbent.values) - (incumbent.verdict.runs or 1)
+    return (missing > 0 and closed > 0) or extra < closed // CONTROL_EVERY
+
+
+def _higher(task: Task, incumbent: Record, candidate: Record) -> Verdict:
+    """Better is kept: for a metric without noise, and for `judge: greedy`."""
+    assert incumbent.value is not None
+    assert candidate.value is not None
+    gain = task.metric.gain(incumbent.value, candidate.value)
+    simpler = gain == 0 and _added(candidate) <= -SIMPLER
+    reason = _compared(task.metric, incumbent, candidate.value)
+    reason += f", and {-_added(candidate)} tokens of code less" if simpler else ""
+    figures = {"gain": gain, "sigma": 0.0, "value": candidate.value, "runs": len(candidate.values), "simpler": simpler}
+    return Verdict.model_validate({"status": "keep" if gain > 0 or simpler else "discard", "reason": reason, **figures})
+
+
+def _added(candidate: Record) -> int:
+    return candidate.proposal.added if candidate.proposal else 0
 
 
 def _failure(measurements: list[Measurement]) -> Verdict | None:
@@ -70,15 +182,18 @@ def _failure(measurements: list[Measurement]) -> Verdict | None:
     return None
 
 
-def _too_much_compute(task: Task, baseline: Record, candidate: Record) -> Verdict | None:
-    """A budget in data would make compute free; this keeps a larger model from winning by it."""
-    factor, used = task.budget.cpu_factor, max((m.cpu_s for m in candidate.measurements), default=0.0)
-    spent = [m.cpu_s for m in baseline.measurements if m.cpu_s]
-    if not factor or not spent or used <= factor * (allowed := sum(spent) / len(spent)):
-        return None
-    return Verdict(
-        status="invalid", reason=f"needed {used:.1f} CPU seconds, the limit is {factor:g} x the baseline's {allowed:.1f}"
-    )
+def _too_much(task: Task, baseline: Record, candidate: Record) -> Verdict | None:
+    """A budget in data would make compute free, and memory is always; these keep a larger model from winning by it."""
+    for factor, unit, status, field in (
+        (task.budget.cpu_factor, "CPU seconds", "invalid", "cpu_s"),
+        (task.limits.peak_memory_factor, "MB of memory", "discard", "peak_memory_mb"),
+    ):
+        used = max((float(getattr(run, field)) for run in candidate.measurements), default=0.0)
+        spent = [float(getattr(run, field)) for run in baseline.measurements if getattr(run, field)]
+        if factor and spent and used > factor * (allowed := sum(spent) / len(spent)):
+            reason = f"needed {used:.1f} {unit}, the limit is {factor:g} x the baseline's {allowed:.1f}"
+            return Verdict.model_validate({"status": status, "reason": reason})
+    return None
 
 
 def figure(value: float, sign: str = "") -> str:
@@ -86,5 +201,6 @@ def figure(value: float, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.2g}"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """As in "3 seeds"."""
     return f"{number} {what}" + ("s" if number != 1 else "")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from harness import git, refs
-from harness.models import Experiment, Record, Task, UserError, Verdict
+from harness.models import Experiment, Measurement, Record, Task, UserError, Verdict
 from harness.steps import Step, reached
 
 BASELINE = "0000"
@@ -192,14 +192,16 @@ def merge_message(record: Record, verdict: Verdict) -> str:
     proposal = record.proposal
     assert proposal is not None
     runs = [m for m in record.measurements if m.status == "ok"]
+    how = [f"{record.profile} profile", f"{record.sandbox} sandbox", *(m.audit.summary for m in runs[-1:] if m.audit)]
     facts = {
         "Experiment": f"{record.experiment.tag}/{record.id}",
         "Agent": author(record)[0],
         "Metric": f"{record.metric.name} {record.metric.shown(record.value)}",
-        "Runs": f"{len(runs)} ({record.profile} profile, {record.sandbox} sandbox)",
+        "Runs": f"{len(runs)} ({', '.join(how)})",
     }
     trailers = "\n".join(f"{name}: {value}" for name, value in facts.items())
-    return f"keep: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"
+    what = "simplify" if verdict.simpler else "keep"
+    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"
 
 
 def author(record: Record) -> tuple[str, str]:
@@ -222,6 +224,12 @@ def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, p
         started=now(),
         updated=now(),
     )
+
+
+def evidence(run: str, measured: Measurement) -> dict[str, str]:
+    """The long texts of a measurement, by the names that they have beside a record: logs and curve."""
+    curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)
+    return {f"train-{run}.log": measured.log_tail, f"referee-{run}.log": measured.referee_tail, f"curve-{run}.tsv": curve}
 
 
 def now() -> str:

@@ -18,6 +18,7 @@ from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
 from harness.value import Value as Value
+from harness.value import Written
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
@@ -57,13 +58,26 @@ class Outcome(Value):
 
 
 class Verdict(Value):
-    """What became of an experiment, why in a sentence, and the figures behind it."""
+    """What became of an experiment, why in a sentence, and the figures behind it, in the metric's unit.
+
+    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real;
+    `observed` is the difference that was measured, `error` its standard error. `value`, with `value_sd`, is what is
+    believed of the candidate's true value: for a kept one it is what the next has to beat. `sigma`: the noise of one run
+    then; `runs`: how many runs the verdict rests on. `simpler`: kept for less code, not for a gain.
+    """
 
     status: Status
     reason: str
     gain: float | None = None
+    gain_sd: float | None = None
+    probability: float | None = None
+    observed: float | None = None
+    error: float | None = None
     sigma: float | None = None
     value: float | None = None
+    value_sd: float | None = None
+    runs: int = 0
+    simpler: bool = False
 
 
 class Try(Value):
@@ -83,7 +97,10 @@ class Try(Value):
 
 
 class Proposal(Value):
-    """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted."""
+    """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
+
+    `added` counts tokens of code, without comments; negative where the change removes some.
+    """
 
     title: str
     hypothesis: str = ""
@@ -96,6 +113,7 @@ class Proposal(Value):
     dropped: list[str] = []
     notebook: str = ""
     usage: Usage | None = None
+    added: int = 0
 
 
 class Experiment(Value):
@@ -110,45 +128,72 @@ class Experiment(Value):
     branch: str | None = None
 
 
-class Audit(Value):
-    """What a referee checked besides the score. `summary` is shown to agents and in merge messages; `figures` are not."""
+class Audit(Written):
+    """What a referee checked besides the score."""
 
     passed: bool
+    """Whether the score counts."""
     summary: str
+    """What was found, as agents and merge messages may say it."""
     figures: dict[str, float] = {}
+    """The figures behind it, which agents are not shown."""
 
 
-class Measurement(Value):
-    """The metric with its evidence. `void`: the infrastructure failed, not the idea.
-
-    `curve` is (step, loss) as the candidate logged it and serves pictures only; `figures` are the task's own numbers;
-    `checkpoint` is the SHA-256 of what was scored; `limits` names who held the run to its limits.
-    """
+class Measurement(Written):
+    """The metric with its evidence: what a referee writes. Numbers compare where `harness` and `trusted` are the same."""
 
     version: Literal[1] = 1
+    """Of this form."""
     status: Literal["ok", "crash", "invalid", "void"]
+    """`void`: the infrastructure failed, not the idea."""
     reason: str = ""
+    """Why it is not ok, in a sentence."""
     value: float | None = None
+    """The metric."""
     seed: int = 0
+    """The seed of the run."""
+    split: Split = "validation"
+    """What it was scored on."""
     profile: str = ""
+    """The profile of the task."""
     sandbox: str = ""
+    """What confined the candidate."""
     limits: str = ""
+    """Who held it to its limits."""
     seconds: dict[str, float] = {}
+    """Wall-clock seconds by phase."""
     cpu_s: float = 0.0
+    """CPU seconds of the run."""
     peak_memory_mb: float = 0.0
+    """The most memory that one process of the run had, in MiB."""
     figures: dict[str, float] = {}
+    """The task's own numbers of the run, which agents are shown."""
+    hidden_figures: dict[str, float] = {}
+    """The task's own numbers of the evaluation: they may tell of the score, so people see them, never agents."""
     notes: dict[str, str] = {}
+    """What the candidate said of itself."""
     curve: list[tuple[int, float]] = []
+    """(step, loss) as the candidate logged it; for pictures only."""
     log_tail: str = ""
+    """The end of what the candidate printed."""
+    referee_tail: str = ""
+    """The end of what measured it: it may tell of scores, so it is shown to people, never to agents."""
     audit: Audit | None = None
+    """What was checked besides the score."""
     checkpoint: str = ""
+    """SHA-256 of what was scored."""
     hardware: dict[str, str] = {}
+    """What it ran on."""
     versions: dict[str, str] = {}
+    """Of the interpreter, the libraries and the data."""
+    harness: str = ""
+    """The version of the harness."""
     trusted: str = ""
+    """Hashes of what measured: the frozen files, the terms of the task, and programs outside the repository."""
 
     def facts(self) -> Measurement:
-        """The measurement without its curve and log, which are kept beside the record: ten thousand have to fit into memory."""
-        return self.model_copy(update={"curve": [], "log_tail": ""})
+        """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""
+        return self.model_copy(update={"curve": [], "log_tail": "", "referee_tail": ""})
 
 
 class Against(Value):
@@ -227,5 +272,7 @@ class Record(Value):
 
     @property
     def value(self) -> float | None:
-        """Mean of `values`."""
+        """What is believed of a kept experiment's true value, so that a lucky run flatters nobody; else the mean of `values`."""
+        if self.verdict and self.verdict.status == "keep" and self.verdict.value is not None:
+            return self.verdict.value
         return sum(self.values) / len(self.values) if self.values else None

@@ -14,7 +14,7 @@ from harness import git
 from harness.bench import Bench
 from harness.gateway.client import Gateway
 from harness.ledger import Ledger
-from harness.models import PROGRESS, Outcome, Record, UserError, Verdict
+from harness.models import PROGRESS, Measurement, Outcome, Record, UserError, Verdict
 from harness.protocols import Agent, Line
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
@@ -58,10 +58,29 @@ class Night(Bench):
     paused: dict[str, Pause] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
-    def watch(self, record: Record, phase: str, work: Path | None = None, seconds: float | None = None) -> Callable[[], bool]:
-        """A cancel function that also publishes what is going on each time it is asked; `work` is the folder of a run.
+    def check(self, record: Record) -> Measurement | None:
+        """The task's check of an experiment's commit: `ok`, or `crash` with the reason; None when it was interrupted."""
+        if not self.task.check:
+            return Measurement(status="ok")
+        assert record.experiment.commit is not None
+        work, seconds = self.state.run(self.ledger.tag, f"{record.id}-check"), self.task.budget.check_s
+        checked = self.examine(record.experiment.commit, work, self.watch(record, "check", Step.CHECK_GOES_ON, seconds))
+        if checked and checked.status == "ok":
+            reached(Step.CHECKED)
+        return checked
 
-        `seconds` is how long it takes at most, when that is not a proposal's time.
+    def watch(
+        self, record: Record, phase: str, step: Step, limit_s: float | None = None, work: Path | None = None
+    ) -> Callable[[], bool]:
+        """`publish` for an experiment."""
+        return self.publish(record.id, record.experiment.agent, phase, step, limit_s, work)
+
+    def publish(
+        self, what: str, agent: str, phase: str, step: Step, limit_s: float | None = None, work: Path | None = None
+    ) -> Callable[[], bool]:
+        """A cancel function that also publishes what is going on each time it is asked, the first time with `step`.
+
+        `limit_s` is the time that there is; a referee publishes its own, in the folder `work` of its run.
         """
         started, asked = time.monotonic(), False
 
@@ -73,18 +92,18 @@ class Night(Bench):
             status = Status(
                 pid=os.getpid(),
                 tag=self.ledger.tag,
-                experiment=record.id,
-                agent=record.experiment.agent,
+                experiment=what,
+                agent=agent,
                 phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
                 elapsed_s=elapsed,
-                left_s=numbers.get("left_s", (seconds or self.task.budget.propose_s) - elapsed if not work else None),
+                left_s=numbers.get("left_s", None if limit_s is None else limit_s - elapsed),
                 loss=numbers.get("loss"),
                 usd=self.gateway.latest.spent_usd if self.gateway else None,
             )
             self.state.tell(status)
             self.show(status)
             if not asked:
-                reached(Step.RUN_GOES_ON if work else Step.AGENT_AT_WORK)
+                reached(step)
             asked = True
             return self.interrupt.now
 

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, refs, sandboxes
+from harness import agents, config, git, locks, mirror, refs, sandboxes, static, trusted
 from harness.agents import programs
 from harness.bench import Bench
-from harness.harvest import MAX_FILE_BYTES, Unusable, read_file
-from harness.ledger import Ledger, checked_out
-from harness.models import AgentSpec, Measurement, Metric, Record, Stop, Task, UserError, Value
+from harness.certificates import ALL
+from harness.config import place
+from harness.ledger import BASELINE, Ledger, checked_out
+from harness.models import AgentSpec, Record, Stop, Task, UserError, Value
 from harness.night import Interrupt, Night
-from harness.patterns import editable_files
 from harness.places import check_editable, settle
 from harness.process import PACKAGE, clean_env, python, run
-from harness.protocols import Cancel, Launch, Sandbox
+from harness.protocols import Launch, Sandbox
 from harness.providers import open_gateway
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.spec import DEFAULT_REFEREE
-from harness.state import MEASURE, StateFolder, Status, replace
+from harness.state import StateFolder, Status, replace
 from harness.workspace import link_inputs
 
 
@@ -76,10 +76,13 @@ def open_night(
     fallbacks = {name: agents.get(config.find_agent(known, other, registry), sandbox) for name, other in stand_ins.items()}
     specs = list({agent.spec.name: agent.spec for agent in (*chosen, *fallbacks.values())}.values())
     with locks.hold(repo, settings.tag), ExitStack() as stack:
-        locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*"])
+        locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*", f"{ALL}{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
         bench = open_bench(repo, task, state, settings, sandbox, start)
+        check_comparable(ledger, bench)
+        if settings.agents:
+            check_room(bench, Path(settings.task))
         night = Night(
             **vars(bench),
             ledger=ledger,
@@ -112,54 +115,23 @@ def secret(repo: git.Repo) -> tuple[Path, ...]:
 def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, sandbox: Sandbox, start: str) -> Bench:
     """A task that is ready to be measured, by the trusted files of the commit `start`."""
     check_editable(task, Path(settings.task), list(git.files(repo, start)), start)
+    files = state.trusted(repo, start, settings.tag)
+    digest = trusted.digest(repo, task, start, files)
     task, readable = settle(task, Path(settings.task), git.root(repo), state.path)
-    trusted = state.trusted(repo, start, settings.tag)
-    link_inputs(trusted, task.inputs, git.root(repo))
-    if problem := not_ready(task, trusted, state.path):
+    link_inputs(files, task.inputs, git.root(repo))
+    if problem := not_ready(task, files, state.path):
         raise UserError(problem)
     return Bench(
         repo=repo,
         task=task,
+        start=start,
+        trusted=digest,
         state=state,
-        runner=LocalRunner(trusted),
+        runner=LocalRunner(files),
         sandbox=sandbox.name,
         readable=readable,
-        hidden=hidden_paths(task, trusted, state.path),
+        hidden=(*hidden_paths(task, files, state.path), state.secret),
     )
-
-
-def measure_once(
-    repo: git.Repo, settings: Settings, what: str | None, seed: int, cancel: Cancel
-) -> tuple[Measurement | None, Metric]:
-    """One run of a file, a commit or the work tree's editable files, beside any night; None when it was cancelled."""
-    task, state = load_task(settings), StateFolder(repo)
-    bench = open_bench(repo, task, state, settings, sandboxes.get(settings.sandbox, secret(repo)), git.head(repo))
-    try:
-        commit = snapshot(repo, task, what)
-    except Unusable as refused:
-        raise UserError(f"{refused}, so it cannot be measured: repair it, or name a commit") from None
-    return bench.run(commit, seed, state.run(MEASURE, str(os.getpid())), cancel), task.metric
-
-
-def snapshot(repo: git.Repo, task: Task, what: str | None) -> str:
-    """A commit of what is to be measured: a file in place of the editable one, a commit itself, or the work tree's files.
-
-    Files of a glob that were deleted are; new ones count when git knows them.
-    """
-    top, names = git.root(repo), editable_files(task.editable, list(git.files(repo, git.head(repo))))
-    if what is None:
-        gone = [name for name in names if name not in task.editable and not (top / name).exists()]
-        taken = {name: None if name in gone else read_file(top, name, MAX_FILE_BYTES) for name in names}
-    elif (path := Path(what)).is_file():
-        inside = str(path.resolve().relative_to(top)) if path.resolve().is_relative_to(top) else ""
-        if inside not in names and len(names) != 1:
-            raise UserError(f"{what} could stand for any of {', '.join(names)}: give the path of one of them, or a commit")
-        taken = {inside if inside in names else names[0]: read_file(path.parent.resolve(), path.name, MAX_FILE_BYTES)}
-    else:
-        return git.commit_of(repo, what)
-    blobs = {name: None if data is None else git.write(repo, data) for name, data in taken.items()}
-    tree = git.tree_with(repo, git.head(repo), blobs)
-    return git.commit(repo, tree, [git.head(repo)], "harness measure\n")
 
 
 def check_tag(tag: str) -> str:
@@ -186,6 +158,25 @@ def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
             f"add --profile {profile}, or choose another --tag"
         )
     return start
+
+
+def check_comparable(ledger: Ledger, bench: Bench) -> None:
+    """A UserError when the baseline was measured by something else, so that no further number compares with it."""
+    runs = ledger.get(BASELINE).measurements if ledger.records() else []
+    if runs and (what := trusted.changed(bench.trusted, runs[0])):
+        raise UserError(
+            f"{ledger.tag!r} cannot go on, its numbers would not compare: {what}; put that back, or begin a new baseline where "
+            f"it ended, with `git switch --detach autoresearch/{ledger.tag}` and `harness run --tag NEW`"
+        )
+
+
+def check_room(bench: Bench, file: Path) -> None:
+    """A UserError when an editable file is itself beyond the limits of one, so that no change of it could be taken."""
+    blobs = git.files(bench.repo, bench.start)
+    for index, name in enumerate(bench.task.editable):
+        if name in blobs and (found := static.problem(name, git.read(bench.repo, blobs[name]), bench.task.limits)):
+            where = place(file, bench.task.profile, "editable", str(index))
+            raise UserError(f"{where}: no change of it could be taken: {found}; raise limits.editable_kb or limits.literal_kb")
 
 
 def not_ready(task: Task, folder: Path, scratch: Path) -> str | None:

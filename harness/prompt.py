@@ -6,12 +6,14 @@ Agents see the metric rounded to the task's resolution, and training's own logs 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from string import Template
 
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
-from harness.models import Record, Task
+from harness.models import Metric, Record, Task, Verdict
+from harness.noise import noise as measured_noise
 from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
@@ -25,7 +27,6 @@ COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
 def render(task: Task, program: str, records: list[Record], incumbent: Record, experiment: str) -> str:
     """The prompt for one proposal; a placeholder without a value is our bug and raises KeyError."""
     metric, baseline = task.metric, next(record for record in records if record.id == BASELINE)
-    bar = judge.MARGIN * judge.sigma(records, metric)
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         program=program.strip(),
         metric=metric.name,
@@ -33,15 +34,24 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         incumbent=metric.shown(incumbent.value),
         incumbent_id=incumbent.id,
         baseline=metric.shown(baseline.value),
-        bar=f"by more than {metric.shown(bar)}" if bar else "at all",
+        bar=bar(metric, measured_noise(records, metric).sigma),
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
+        check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         id=experiment,
         counts=counts(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
     )
+
+
+def bar(metric: Metric, noise: float) -> str:
+    """What it takes to be kept, in words."""
+    if not noise:
+        return "at all"
+    sure = f"with a probability above {100 * judge.KEEP:g} %"
+    return f"{sure}: one run is off by {metric.shown(noise)} or so, and a close call is run again with other seeds"
 
 
 def editable(task: Task) -> str:
@@ -116,7 +126,7 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
-    text += f"verdict: {verdict.status}: {reason(verdict.reason)}\n" if verdict else "verdict: none yet\n"
+    text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -125,6 +135,8 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
+    if failed := ledger.text(record, "check.log"):
+        (folder / "check.log").write_text(failed, "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
@@ -143,6 +155,6 @@ def _line(task: Task, record: Record) -> str:
     return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
 
 
-def reason(reason: str) -> str:
-    """A reason as an agent may read it: bounded, on one line."""
-    return " ".join(reason.split())[:400]
+def reason(verdict: Verdict) -> str:
+    """A reason as an agent may read it: bounded, on one line. What broke outside may have come across a score."""
+    return "something outside the experiment failed" if verdict.status == "void" else " ".join(verdict.reason.split())[:400]

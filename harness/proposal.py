@@ -8,8 +8,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from harness import static
 from harness.harvest import Harvest, Snapshot, Unusable, harvest
-from harness.models import Outcome, Proposal, Verdict
+from harness.models import Outcome, Proposal, Task, Verdict
 from harness.outcome import Said
 from harness.protocols import Exit
 
@@ -17,14 +18,15 @@ TITLE_CHARS = 100
 TEXT_CHARS = 8000
 
 
-def take(folder: Path, patterns: list[str], before: Snapshot, notebook: str, litter: list[str]) -> tuple[Harvest | None, str]:
-    """The harvest of a dead agent's worktree without the CLI's own litter, or the reason why it cannot be used."""
+def take(folder: Path, task: Task, before: Snapshot, notebook: str, litter: list[str]) -> tuple[Harvest | None, str]:
+    """The harvest of a dead agent's worktree without the CLI's litter, and the reason why it cannot be used if there is one."""
     try:
-        found = harvest(folder, patterns, before, notebook)
+        found = harvest(folder, task.editable, task.limits.editable_kb << 10, before, notebook)
     except Unusable as reason:
         return None, str(reason)
     left = [name for name in found.dropped if not any(fnmatchcase(name, glob) for glob in litter)]
-    return replace(found, dropped=left), ""
+    refused = (static.problem(name, data, task.limits) for name, data in found.files.items())
+    return replace(found, dropped=left), next(filter(None, refused), "")
 
 
 def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, version: str) -> Proposal:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, judge, limits, mirror, outcome, prompt, repairing
+from harness import git, limits, mirror, outcome, prompt, repairing
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -16,6 +16,7 @@ from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
+from harness.simplicity import tokens
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, worktree
 
@@ -90,7 +91,7 @@ def nothing_new(night: Night, record: Record, work: Work) -> Outcome | None:
         return Outcome(kind="unchanged", reason="you left the editable files as they were")
     if work.changed and (twin := tried_before(night, git.tree_with(night.repo, record.experiment.base, work.changed))):
         known = night.ledger.get(twin)
-        became = f": {known.verdict.status}, {prompt.reason(known.verdict.reason)}" if known.verdict else ""
+        became = f": {known.verdict.status}, {prompt.reason(known.verdict)}" if known.verdict else ""
         return Outcome(kind="unchanged", reason=f"you made the very change that was tried as experiment {twin}{became}")
     return None
 
@@ -103,7 +104,8 @@ def waits(agent: Agent) -> Iterator[float]:
 
 def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
     """Wait before an agent is asked again; False when the user interrupted it."""
-    cancel, end = night.watch(record, f"waiting: {why.reason.partition(':')[0]}"), time.monotonic() + seconds
+    end, phase = time.monotonic() + seconds, f"waiting: {why.reason.partition(':')[0]}"
+    cancel = night.watch(record, phase, Step.AGENT_AT_WORK, seconds)
     while (left := end - time.monotonic()) > 0:
         if cancel() or night.interrupt.soon:
             return False
@@ -123,11 +125,11 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
         readable = (night.state.mirror, *night.readable)
         box = agent_box(folder, patterns, home, readable, night.hidden, env, task.python)
         box = replace(box, limits=limits.settle(task.limits, "agent"))
-        before = snapshot(folder, patterns)
+        before = snapshot(folder, patterns, task.limits.editable_kb << 10)
         restore(night, record, folder)
         reached(Step.WORKTREE_MADE)
-        cancel, log = night.watch(record, "propose"), night.state.log(tag, record.id)
-        seed, seconds = judge.seed(record.id, 0), task.budget.propose_s
+        seed, seconds = int(record.id), task.budget.propose_s
+        cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
         with night.line(record) as line:
             box = replace(box, gateway=line)
             ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
@@ -135,7 +137,7 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
             return None
         if not folder.is_dir():
             return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
-        found, refused = take(folder, patterns, before, prompt.notebook(records), agent.spec.litter)
+        found, refused = take(folder, task, before, prompt.notebook(records), agent.spec.litter)
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
@@ -166,7 +168,8 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
     proposal = describe(work.ended, work.said, work.found, work.outcome, night.versions.get(agent.spec.name, ""))
     usage = night.gateway.usage(record.id) if night.gateway else None
-    told = {"files": work.changed, "tries": tries, "usage": usage}
+    more = added(night, git.files(night.repo, record.experiment.base), work.changed)
+    told = {"files": work.changed, "tries": tries, "usage": usage, "added": more}
     record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
     if work.refused:
@@ -184,6 +187,15 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     branch = f"exp/{night.ledger.tag}/{record.id}-{slug(proposal.title)}"
     experiment = record.experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
     return night.ledger.save(record.model_copy(update={"experiment": experiment, "state": "measuring"}), Step.PROPOSED, texts)
+
+
+def added(night: Night, before: dict[str, str], changed: dict[str, str | None]) -> int:
+    """Tokens of code that a change adds."""
+    count = 0
+    for name, blob in changed.items():
+        count += tokens(name, git.read(night.repo, blob) if blob else None)
+        count -= tokens(name, git.read(night.repo, before[name]) if name in before else None)
+    return count
 
 
 def candidate_message(record: Record) -> str:

@@ -9,8 +9,6 @@ nothing that candidate code prints is ever parsed.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import signal
 import sys
@@ -19,13 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import limits, sandboxes
-from harness.harvest import Unusable, read_file
+from harness.evaluation import Refused, evaluate
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
-from harness.process import clean_env, inner_env, python, run
-from harness.protocols import Box, Exit, Launch
-
-MAX_OUTPUT_BYTES = 64 << 20
+from harness.process import inner_env, python, run
+from harness.protocols import Box, Exit
 
 
 def serve(
@@ -65,6 +61,7 @@ def measure(request: Request) -> Measurement:
     facts = Measurement(
         status="ok",
         seed=request.seed,
+        split=request.split,
         profile=request.task.profile,
         sandbox=request.sandbox,
         limits=ended.limits,
@@ -77,7 +74,11 @@ def measure(request: Request) -> Measurement:
     if failed := _failure(ended):
         return facts.model_copy(update=failed)
     started = time.monotonic()
-    result = _evaluate(request)
+    try:
+        told = evaluate(request)
+        result: dict[str, object] = {"value": told.value, "hidden_figures": told.figures}
+    except Refused as refused:
+        result = {"status": refused.status, "reason": refused.reason, "referee_tail": refused.tail}
     return facts.model_copy(update={**result, "seconds": {"run": ended.seconds, "evaluate": time.monotonic() - started}})
 
 
@@ -113,33 +114,6 @@ def _failure(ended: Exit) -> dict[str, object] | None:
         last = next((line for line in reversed(ended.tail.splitlines()) if line.strip()), "no output")
         return {"status": "crash", "reason": f"exit code {ended.code}: {last.strip()[:300]}"}
     return None
-
-
-def _evaluate(request: Request) -> dict[str, object]:
-    """The value from the task's own program, which sees copies of the outputs and prints JSON on its last line."""
-    outputs = request.work / "outputs"
-    try:
-        for name in request.task.outputs:
-            data = read_file(request.tree, name, MAX_OUTPUT_BYTES)
-            (outputs / name).parent.mkdir(parents=True, exist_ok=True)
-            (outputs / name).write_bytes(data)
-    except Unusable as refused:
-        return {"status": "invalid", "reason": f"output refused: {refused}"}
-    own = request.task.python
-    argv = (*python(request.task.evaluate, own), str(outputs))
-    path = os.pathsep.join([str(Path(own).parent), os.environ.get("PATH", os.defpath)])
-    env = clean_env(PATH=path) if own else clean_env(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
-    launch = Launch(argv, env, Path.cwd())
-    ended = run(launch, request.work / "evaluate.log", request.task.budget.evaluate_s)
-    if ended.code or ended.timed_out:
-        return {"status": "invalid", "reason": f"evaluation failed: {ended.tail.strip()[-300:]}"}
-    try:
-        value = float(json.loads(ended.tail.strip().splitlines()[-1])["value"])
-    except (ValueError, KeyError, IndexError, TypeError):
-        return {"status": "void", "reason": f"evaluate printed no JSON with a value: {ended.tail.strip()[-300:]}"}
-    if not math.isfinite(value):
-        return {"status": "invalid", "reason": f"the metric is {value}"}
-    return {"value": value}
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def words(night: Night, record: Record) -> str:
     spent = sum(each.verdict is not None for each in record.proposal.tries)
     tail = printable(night.ledger.text(record, f"failed-{spent}.log"))[-LOG_CHARS:]
     quoted = "".join(f"    {line}\n" for line in tail.splitlines()) or "    (it printed nothing)\n"
-    return MEND.format(title=prompt.title(record), reason=prompt.reason(failed.verdict.reason), log=quoted)
+    return MEND.format(title=prompt.title(record), reason=prompt.reason(failed.verdict), log=quoted)
 
 
 def drop_branches(night: Night, record: Record) -> None:

@@ -11,7 +11,7 @@ import time
 
 from harness import __version__, git, refs
 from harness.ledger import BASELINE, new_record
-from harness.measuring import measure
+from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import PAUSES, Night
 from harness.proposing import propose
@@ -31,6 +31,7 @@ def research(night: Night) -> str:
             wait(night)
             continue
         advance(night, begin(night))
+        control_if_due(night)
         pack_if_needed(night.repo, night.state)
     return reason
 
@@ -65,7 +66,8 @@ def wait(night: Night) -> None:
     """Until an agent may be asked again, or the night is over for another reason."""
     name, first = min(night.paused.items(), key=lambda item: item[1].until)
     seconds = first.until - time.monotonic()
-    told = night.watch(night.ledger.records()[-1], f"waiting for {name}: {first.reason.partition(':')[0]}", seconds=seconds)
+    phase = f"waiting for {name}: {first.reason.partition(':')[0]}"
+    told = night.watch(night.ledger.records()[-1], phase, Step.AGENT_AT_WORK, seconds)
     while not night.ready() and not over(night):
         told()
         time.sleep(0.25)
@@ -110,4 +112,5 @@ def advance(night: Night, record: Record) -> None:
             return advance(night, record)
     if record.state == "closed":
         night.ledger.settle(record)
+        forget(night)
         night.tell(record)

@@ -1,6 +1,6 @@
-"""JSON Schemas of the files that users write, made from spec.py and agentspec.py.
+"""JSON Schemas of the files that users write, made from spec.py and agentspec.py, and of a referee's measurement.
 
-    python -m harness.schema docs/schemas        write them all, after a change of either
+    python -m harness.schema docs/schemas        write them all, after a change of one of them or of models.py
 
 Editors complete and check YAML with them, as the first line of each of our files asks for.
 """
@@ -15,14 +15,17 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 
 from harness.agentspec import AgentSpec
+from harness.models import Measurement
 from harness.spec import Defaults, Task
 
-Name = Literal["task", "agents", "config"]
+Name = Literal["task", "agents", "config", "measurement"]
 DIALECT = "http://json-schema.org/draft-07/schema#"
 
 
 def schema(name: Name) -> dict[str, Any]:
-    """The schema of task.yaml, agents.yaml or config.yaml."""
+    """The schema of task.yaml, agents.yaml, config.yaml or measurement.json."""
+    if name == "measurement":
+        return {"$schema": DIALECT, "title": "measurement.json", **_plain(Measurement)}
     if name == "config":
         return {"$schema": DIALECT, "title": "config.yaml", **_plain(Defaults)}
     if name == "agents":

@@ -6,7 +6,7 @@ in the names: `_s` seconds.
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ class Metric(Written):
         """The value as agents and commit messages may show it: a multiple of `resolution`."""
         if not self.resolution:
             return value
-        return round(round(value / self.resolution) * self.resolution, 12)
+        return round(round(value / self.resolution) * self.resolution, self._decimals) + 0.0  # never "-0"
 
     def shown(self, value: float | None) -> str:
         """`rounded` as text with the decimals that the resolution asks for, or "-" when there is no value."""
@@ -45,7 +45,13 @@ class Metric(Written):
             return "-"
         if not self.resolution:
             return f"{value:.6g}"
-        return f"{self.rounded(value):.{max(0, math.ceil(-math.log10(self.resolution)))}f}"
+        return f"{self.rounded(value):.{self._decimals}f}"
+
+    @property
+    def _decimals(self) -> int:
+        """How many decimals a multiple of the resolution has."""
+        exponent = Decimal(str(self.resolution)).normalize().as_tuple().exponent
+        return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 class Budget(Written):
@@ -63,6 +69,8 @@ class Budget(Written):
     """Units of data that a run gets, as the task counts them; the same on a busy machine as on an idle one."""
     limit_s: Positive = 600
     """Wall-clock seconds after which a run whose budget is not in seconds is ended."""
+    check_s: Positive = 60
+    """Seconds that the task's `check` may take."""
     evaluate_s: Positive = 300
     """Seconds that the evaluation may take."""
     grace_s: Positive = 10
@@ -72,7 +80,10 @@ class Budget(Written):
 
 
 class Limits(Written):
-    """What everything in one sandbox together may use: an agent, a run, an evaluation. 0 removes a limit."""
+    """What everything in one sandbox together may use: an agent, a run, an evaluation. 0 removes a limit.
+
+    `editable_kb` and `literal_kb` are limits of the editable files themselves, looked at before anything is run.
+    """
 
     memory_mb: Natural | None = None
     """MiB of memory, temporary files included; by default half of the machine's for agents, four fifths for runs."""
@@ -86,8 +97,14 @@ class Limits(Written):
     """Files and folders made, temporary ones included; 200000 by default."""
     open_files: Natural | None = None
     """Files that one process may have open; 4096 by default."""
+    peak_memory_factor: Positive | None = None
+    """A run that needs more than this many times the baseline's memory is discarded."""
     output_mb: Annotated[int, Field(gt=0)] | None = None
     """MiB of output that are kept in a log; more is read and dropped; 4 by default."""
+    editable_kb: Annotated[int, Field(gt=0)] = 64
+    """KiB of one editable file as a candidate leaves it."""
+    literal_kb: Natural = 8
+    """KiB of one literal in Python code, and the measure of all data that it may carry (docs/tasks.md)."""
 
 
 class Stop(Written):
@@ -118,16 +135,22 @@ class Task(Written):
     """The trusted program that measures a candidate; the default runs `command`, then `evaluate`."""
     command: list[str] = []
     """What the default referee runs in the sandbox; a leading `python` is the interpreter named by `python`."""
+    test_split: bool = False
+    """Whether its referee can also measure on data that nothing else ever looks at: only `harness certify` asks for it."""
     outputs: list[str] = []
     """Files that `command` writes and `evaluate` reads; everything else is read-only to it."""
     evaluate: list[str] = []
     """The trusted program that is given the folder of the outputs and prints {"value": ...} on its last line."""
     inputs: list[str] = []
     """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
+    check: list[str] = []
+    """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
     python: str = ""
-    """The interpreter of `command` and `evaluate`, such as .venv/bin/python; the harness's own when left out."""
+    """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
     """A trusted program that prints the paths that no sandbox may show, one a line."""
+    judge: Literal["bayes", "greedy"] = "bayes"
+    """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
     budget: Budget = Budget()
     """What one experiment may cost."""
     limits: Limits = Limits()

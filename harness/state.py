@@ -77,6 +77,24 @@ class StateFolder:
                 partial.rename(target)
         return target
 
+    def items(self, tag: str, experiment: str) -> Path:
+        """Where the value of each item in an experiment's latest run is kept; it may be missing at any time."""
+        folder = self.secret / tag
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder / f"{experiment}.npy"
+
+    def forget_items(self, tag: str, but: str) -> None:
+        """Remove the items of all experiments of a tag but one."""
+        kept = self.items(tag, but)
+        for path in kept.parent.iterdir():
+            if path != kept:
+                path.unlink(missing_ok=True)
+
+    @property
+    def secret(self) -> Path:
+        """The folder that no sandbox may ever show: values of single validation items lie in it."""
+        return self.path / "items"
+
     def clear(self, tag: str) -> None:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
         for path in (self.path / "worktrees" / tag, self.path / "runs" / tag, *self.path.glob(f"trusted/*.{tag}")):

@@ -1,8 +1,8 @@
 """Every change of state in the life of an experiment, in its order: where a night may be killed, and what is true then.
 
 The order is always: record first, then branch. So whatever a kill leaves half done is said by a record, and the next
-start finishes it. Each step is announced as an audit event (PEP 578) named `harness.step`; the tests kill a night at
-every one of them, and `scripts/bench` times them.
+start finishes it. Certificates have steps of their own, which only `harness certify` reaches. Each step is announced as
+an audit event (PEP 578) named `harness.step`; the tests kill a night at every one of them, and `scripts/bench` times them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Step(StrEnum):
     CANDIDATE_WRITTEN = "the candidate's commit is there, and no ref names it"
     PROPOSED = "the record names the candidate"
     BRANCHED = "the candidate's branch is there"
+    CHECK_GOES_ON = "the task's check has been at work for a moment"
+    CHECKED = "the candidate passed the task's check"
     EXPORTED = "the candidate's files are there for a run"
     RUN_STARTED = "the referee is about to be started"
     RUN_GOES_ON = "the referee has been at work for a moment"
@@ -35,6 +37,9 @@ class Step(StrEnum):
     MERGE_WRITTEN = "the merge commit is there, and no ref names it"
     MERGED = "the lab branch is at the merge"
     SETTLED = "the candidate's branch is gone"
+    OPENED = "a certificate names what is about to be measured on the test split"
+    CERTIFICATE_MEASURED = "the certificate holds the measurement"
+    CERTIFIED = "the certificate holds its result"
     REVIVED = "the record says that a person wants the branch back"
 
 

@@ -24,6 +24,7 @@ PROMPT = f"In the file `{FILE}`, replace the line\n\n{OLD}\n\nby\n\n{NEW}\n\nCha
 HISTORY = "id\tcommit\tmetric\tmemory_gb\tstatus\tagent\ttitle\n0000\t-\t2.0\t0\tkeep\tbaseline\tbaseline\n"
 TASK = Task(name="check", program="-", editable=[FILE], metric=Metric(name="-"))
 EXPERIMENT = "0001"
+MOST_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ def attempt(spec: AgentSpec, state: StateFolder, sandbox: str, secret: tuple[Pat
                 (work / name).write_text(text)
             (scratch / "home").mkdir()
             box = agent_box(work, [FILE], scratch / "home", (scratch / "mirror.git",), (), {"HARNESS_FILE": FILE}, "")
-            before = snapshot(work, [FILE])
+            before = snapshot(work, [FILE], MOST_BYTES)
             with gateway.line(EXPERIMENT, spec.name) if gateway else nullcontext() as line:
                 box = replace(box, limits=limits.settle(Limits(), "agent"), gateway=line)
                 ended = agent.propose(PROMPT, box, log, 1, seconds, cancel)
             usage = gateway.usage(EXPERIMENT) if gateway else None
             try:
-                changed = FILE in harvest(work, [FILE], before, "").files
+                changed = FILE in harvest(work, [FILE], MOST_BYTES, before, "").files
             except Unusable as refused:
                 raise UserError(f"agent {spec.name!r} left something that cannot be taken: {refused}") from None
             said = outcome.read(spec.output, log, ended.tail)

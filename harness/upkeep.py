@@ -18,7 +18,12 @@ from harness.state import MEASURE, StateFolder
 
 LOOSE_OBJECTS = 6700  # where `git gc --auto` begins, too
 PACK_S = 600.0
-KINDS = {"runs": "files of a void run", "worktrees": "worktree of a killed harness", "homes": "an agent's home"}
+KINDS = {
+    "runs": "files of a void run",
+    "worktrees": "worktree of a killed harness",
+    "homes": "an agent's home",
+    "items": "values of single items",
+}
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import statistics
 from collections.abc import Callable
 
 from harness import judge, prompt
+from harness.certificates import SIDES, Certificate
 from harness.ledger import BASELINE
 from harness.models import Measurement, Metric, Record, Usage
 from harness.state import Status
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 100
+LOGS = {"train": "the training log", "referee": "the referee's output"}
 
 
 def table(records: list[Record]) -> str:
@@ -107,14 +109,17 @@ def full(record: Record, text: Callable[[str], str]) -> str:
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
         lines += [f"          {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"]
         lines += [f"          {', '.join(f'{name} {value:g}' for name, value in run.figures.items())}"] if run.figures else []
+        lines += [f"          {line}" for line in evidence(run)]
         curve = [float(line.split("\t")[1]) for line in text(f"curve-{number}.tsv").splitlines()]
         lines += [f"          loss {sparkline(curve)}"] if curve else []
     if proposal:
         lines += ["", proposal.hypothesis or "(no hypothesis was written)"]
         lines += ["", f"dropped   {', '.join(proposal.dropped)}"] if proposal.dropped else []
-    log = text(f"train-{len(record.measurements)}.log")
-    if log and record.measurements[-1].status != "ok":
-        lines += ["", "the end of the training log:", log.rstrip()[-2000:]]
+    for name in ("train", "referee") if record.measurements and record.measurements[-1].status != "ok" else ():
+        if log := text(f"{name}-{len(record.measurements)}.log"):
+            lines += ["", f"the end of {LOGS[name]}:", log.rstrip()[-2000:]]
+    if failed := text("check.log"):
+        lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
 
 
@@ -123,6 +128,17 @@ def extra(used: Usage) -> str:
     told = [f"{used.retries} repeated by the gateway"] if used.retries else []
     told += [f"{used.estimated} cut off, their tokens estimated"] if used.estimated else []
     return "".join(f"; {part}" for part in told)
+
+
+def evidence(run: Measurement) -> list[str]:
+    """What a measurement says of its evaluation, its audit and its machine."""
+    lines = [", ".join(f"{name} {value:g}" for name, value in run.hidden_figures.items())] if run.hidden_figures else []
+    if run.audit:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in run.audit.figures.items())
+        lines += [f"{run.audit.summary if run.audit.passed else 'audit failed'}: {figures}"]
+    if run.hardware:
+        lines += [", ".join(f"{name} {value}" for name, value in run.hardware.items())]
+    return lines
 
 
 def runs(record: Record) -> str:
@@ -144,9 +160,58 @@ def measured(run: Measurement, metric: Metric) -> str:
         f"seed {run.seed}, {seconds}; CPU {run.cpu_s:.1f} s, memory {run.peak_memory_mb:.0f} MB; limits: {run.limits or '-'}"
     ]
     lines += [", ".join(f"{name} {value:g}" for name, value in run.figures.items())] if run.figures else []
+    lines += evidence(run)
     lines += [f"loss {sparkline([loss for _, loss in run.curve])}"] if run.curve else []
-    lines += ["the end of the training log:", run.log_tail.rstrip()[-2000:]] if run.status != "ok" and run.log_tail else []
+    for name, log in (("train", run.log_tail), ("referee", run.referee_tail)) if run.status != "ok" else ():
+        lines += [f"the end of {LOGS[name]}:", log.rstrip()[-2000:]] if log else []
     return "\n".join(lines)
+
+
+def certificate(found: Certificate) -> str:
+    """A certificate: what was compared, every run, and what they say together."""
+    shown, runs = found.metric.shown, found.measurements
+    lines = [f"{found.tag}/{found.id}  {found.metric.name} of autoresearch/{found.tag} against its baseline", ""]
+    lines += [f"commits   baseline {found.baseline[:10]}   tip {found.tip[:10]}", f"asked by  {found.by}"]
+    lines += [f"times     {found.started} to {found.updated}"]
+    lines += [f"sandbox   {found.sandbox}   profile {found.profile}   harness {found.harness}"]
+    lines += ["", f"{'seed':<12}{'baseline':>12}{'tip':>12}"]
+    for index, seed in enumerate(found.seeds):
+        made = [side[index] if index < len(side) else None for side in (runs["baseline"], runs["tip"])]
+        cells = ["-" if run is None else shown(run.value) if run.status == "ok" else run.status for run in made]
+        lines += [f"{seed:<12}" + "".join(f"{cell:>12}" for cell in cells)]
+        lines += [f"            {run.reason}" for run in made if run and run.status != "ok"]
+    return "\n".join([*lines, "", sentence(found)])
+
+
+def sentence(found: Certificate) -> str:
+    """What a certificate says, with everything that it takes to believe it."""
+    result, shown, count = found.result, found.metric.shown, len(found.seeds)
+    sealed = f"each opening of the split makes it a little less sealed: this was opening {found.opening}"
+    data = (
+        f"sealed test split; {sealed}"
+        if found.split == "test"
+        else "validation data: the task has no test split, so this is the data by which the night chose, if with fresh seeds"
+    )
+    if found.state == "open":
+        made = sum(map(len, found.measurements.values()))
+        return f"not finished: {made} of {2 * count} runs are made; `harness certify --tag {found.tag}` goes on; {data}"
+    if result is None:
+        return f"nothing can be said: fewer than two runs of a side ended well; {data}"
+    what = f"{found.metric.name} {shown(result.baseline)} -> {shown(result.tip)}: "
+    what += f"{'worse' if result.gain < 0 else 'better'} by {shown(abs(result.gain))}"
+    low, high = (result.low, result.high) if result.gain >= 0 else (-result.high, -result.low)
+    within = ", so it may be chance" if low <= 0 else ""
+    failed = 2 * count - sum(len(found.values(side)) for side in SIDES)
+    seeds = f"{count} seeds each" + (f", {failed} of the runs failed" if failed else "")
+    return f"{what}, 95 % interval {shown(low)} to {shown(high)} ({result.method}){within}, {seeds}, {data}"
+
+
+def certificates(mine: list[Certificate], opened: list[Certificate]) -> str:
+    """The certificates of a night and how often the test split was opened for its task; empty when there is nothing to tell."""
+    times = "once" if len(opened) == 1 else f"{len(opened)} times"
+    parts = [f"sealed test split opened {times}"] if opened else []
+    names = ", ".join(each.id + (" (not finished)" if each.state == "open" else "") for each in mine)
+    return "; ".join(parts + ([f"certificates: {names}, see `harness show {mine[-1].id}`"] if mine else []))
 
 
 def sparkline(values: list[float], width: int = 60) -> str:

@@ -20,7 +20,7 @@ from harness import limits
 from harness.models import Request
 from harness.process import inner_env
 from harness.protocols import Box
-from nanochat_train.feed import MESSAGE_BYTES, SEALED
+from nanochat_train.feed import MESSAGE_BYTES
 
 F_SEAL_FUTURE_WRITE = 0x0010
 CPU_THREADS = 2  # fixed, so that a machine with more cores computes the same sums
@@ -139,18 +139,6 @@ class Channel:
                 os.close(fd)
 
 
-def sealed_size(fd: int, limit: int) -> int:
-    """Size of a memfd that nobody can change any more; a Fault for anything else."""
-    try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    except OSError:
-        seals = 0
-    size = os.fstat(fd).st_size
-    if seals & SEALED != SEALED or not 0 < size <= limit:
-        raise Fault("invalid", f"saved something that is not a sealed state of at most {limit >> 20} MiB")
-    return size
-
-
 def device(profile: str) -> str:
     """Where a profile trains."""
     return "cuda" if profile == "gpu" else "cpu"
@@ -162,7 +150,7 @@ def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: in
     if device(request.task.profile) == "cpu":
         env |= {name: str(CPU_THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         # Threads that wait sleep: spinning ones multiply time and CPU seconds when something else wants a core.
-        env |= {"OMP_WAIT_POLICY": "PASSIVE"}
+        env |= {"OMP_WAIT_POLICY": "PASSIVE", "TORCHINDUCTOR_DETERMINISTIC": "1"}
         # Large blocks stay in the process: otherwise a fifth of the time on a CPU goes to page faults.
         env |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 26)}
         env |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}

@@ -27,6 +27,7 @@ SMALLEST = 4_000  # characters: smaller ones cost a mount each and hold little
 LARGE = 64_000  # taken only where there is too little else, as one file would be most of a split
 HELD_OUT_SIZE = 250_000  # characters in each of validation and test; about 80,000 tokens
 LEAST_SIZE = 60_000  # less than this measures nothing
+PINNED = "shard_06542.parquet"  # upstream's validation shard: where it is there, it alone is held out, in its own order
 HELD_OUT_SHARE = 0.05  # of a corpus of your own, in each of validation and test
 
 
@@ -80,11 +81,16 @@ def standard_library(root: Path | None = None) -> Corpus:
 
 
 def folder(root: Path) -> Corpus:
-    """Every .txt file and every row of the column "text" of every .parquet file below `root`, split by content hash."""
+    """Every .txt file and every row of the column "text" of every .parquet file below `root`, split by content hash.
+
+    Of upstream's data, the first half of its validation shard validates as it does there, the second half is the test.
+    """
     documents = [document for path in sorted(root.rglob("*")) for document in _documents(path, root)]
     digests = sorted({d.digest for d in documents})
     if len(digests) < 3:
         raise UserError(f"{root} holds {len(digests)} different documents (.txt, .parquet): at least three are needed")
+    if pinned := [d for d in documents if Path(d.name.rpartition("#")[0]).name == PINNED]:
+        return _pin(documents, pinned)
     size = sum(len(d.text) for d in documents)
     return _split(documents, digests, int(size * HELD_OUT_SHARE))
 
@@ -104,6 +110,15 @@ def _split(documents: list[Document], order: list[str], size: int) -> Corpus:
     for document in documents:
         chosen[parts.get(document.digest, "train")].append(document)
     return Corpus(**chosen)
+
+
+def _pin(documents: list[Document], pinned: list[Document]) -> Corpus:
+    """Hold out the pinned documents; a copy stays in the part that has it first, of validation, test, training."""
+    val = pinned[: len(pinned) // 2]
+    seen = {d.digest for d in val}
+    test = [d for d in pinned[len(val) :] if d.digest not in seen]
+    seen |= {d.digest for d in test}
+    return Corpus([d for d in documents if d.digest not in seen], val, test)
 
 
 def _documents(path: Path, root: Path) -> Iterator[Document]:

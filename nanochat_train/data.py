@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ class Meta(Value):
     profile: str
     vocab_size: int
     seq_len: int
+    packing: Literal["contiguous", "best-fit"]
     bos: int
     corpus: str
     tokenizer: str

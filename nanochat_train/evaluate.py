@@ -1,120 +1,137 @@
-"""The score of a trained state: a fresh sandboxed process answers with logits, this process turns them into bits per byte.
+"""The score of a trained state, and its audit: two fresh processes, one after the other, that share only the checkpoint.
 
-The process sees tokens, never the target of a row's last position, and nothing that it prints is used. Before any
-validation row it gets one batch of random ids: what goes wrong there may be told in full.
+The first answers for every row, in an order that only this process knows. On a CPU it answers with logits, which become
+losses here. On a GPU a split's logits are hundreds of gigabytes, so it only claims a loss for each token. Either way the
+second process, which never sees what the first could have peeked at, is asked for logits at some places, and what it can
+repeat there decides whether the first is believed (see audit.py). A claim that is too good fails like a look ahead.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from harness import sandboxes
-from harness.models import Request
-from harness.process import Process
-from nanochat_train.channel import CPU_THREADS, WORKER, Channel, Fault, Incoming, Memory, Report, box, device
+from harness.models import Audit, Request
+from nanochat_train import audit
+from nanochat_train.answers import Examinee, Form, batch_rows, examinee
+from nanochat_train.audit import Cuts, Floats, Ints
+from nanochat_train.channel import Fault, Report, device
 from nanochat_train.data import Data, Rows
-from nanochat_train.score import NotFinite, Score, score
-from nanochat_train.session import exception
+from nanochat_train.reference import reference
+from nanochat_train.score import NotFinite, Score, nats, total
 
-LOGITS_BYTES = 256 << 20
-BATCH_ROWS = 32
-
-
-class Evaluation:
-    """One evaluation process and the memory shared with it."""
-
-    def __init__(self, request: Request, data: Data, channel: Channel, tokens: Memory, logits: Memory) -> None:
-        self.channel, self.tokens, self.logits = channel, tokens, logits
-        self.seq_len, self.vocab_size = data.meta.seq_len, data.meta.vocab_size
-        self.deadline = time.monotonic() + request.task.budget.evaluate_s
-        self.limit_s = request.task.budget.evaluate_s
-        self.secret = False  # whether it has seen validation tokens
-
-    def answer(self, process: Process, inputs: Rows) -> npt.NDArray[np.float32]:
-        """The candidate's logits, a private copy [B, T, V], for inputs [B, T]."""
-        self.tokens.put(inputs)
-        self.channel.send({"n": len(inputs)})
-        reply = self.wait(process)
-        if reply.message.get("do") == "shape":
-            raise Fault("invalid", self.wrong_shape(reply, len(inputs)))
-        self.expect(reply, "scored")
-        shape = (len(inputs), self.seq_len, self.vocab_size)
-        return self.logits.bytes.view(np.float32)[: int(np.prod(shape))].reshape(shape).copy()
-
-    def wait(self, process: Process) -> Incoming:
-        """The process's next message; a Fault when it ends, fails or takes too long instead."""
-        while (reply := self.channel.receive(0.1)) is None:
-            if time.monotonic() > self.deadline:
-                raise Fault("invalid", f"evaluation took more than {self.limit_s:g} s")
-            ended = process.wait(0.02 if self.channel.closed else 0.0)
-            if ended and (reply := self.channel.receive(0.0)) is None:
-                why = f"the evaluation {ended.exceeded}" if ended.exceeded else "the evaluation process ended early"
-                raise Fault("crash", why)
-            if reply:
-                break
-        if reply.fd is not None:
-            os.close(reply.fd)
-            raise Fault("invalid", "sent a file during evaluation")
-        return reply
-
-    def expect(self, reply: Incoming, name: str) -> None:
-        """A Fault unless the message is the one that is due."""
-        if reply.message.get("do") == "error":
-            raise Fault("crash", "logits() raised on validation rows" if self.secret else exception(reply))
-        if reply.message.get("do") != name:
-            raise Fault("invalid", "sent a message that the referee does not understand")
-
-    def wrong_shape(self, reply: Incoming, rows: int) -> str:
-        """What was expected, and what came unless that could tell of validation tokens."""
-        expected = [rows, self.seq_len, self.vocab_size]
-        shape = reply.message.get("shape")
-        known = not self.secret and isinstance(shape, list) and all(type(size) is int for size in shape)
-        return f"logits have shape {str(shape)[:80] if known else 'unlike'}, expected [B, T, V] = {expected}"
+THREADS = 16  # for the softmax, at most; their number changes no result
 
 
-def evaluate(request: Request, data: Data, state: Path, report: Report) -> Score:
-    """Score every validation row with the state, in an order that only this process knows."""
-    row_bytes = 4 * data.meta.seq_len * data.meta.vocab_size
-    batch = max(1, min(BATCH_ROWS, LOGITS_BYTES // row_bytes))
-    with Channel() as channel, Memory(2 * batch * data.meta.seq_len, True) as tokens, Memory(batch * row_bytes, False) as logits:
-        evaluation = Evaluation(request, data, channel, tokens, logits)
-        hello = {"seq_len": data.meta.seq_len, "vocab_size": data.meta.vocab_size, "device": device(request.task.profile)}
-        channel.send({**hello, "tokens_bytes": tokens.size, "logits_bytes": logits.size})
-        fds = (channel.theirs.fileno(), tokens.fd, logits.fd)
-        argv = [sys.executable, *WORKER, "evaluate", *map(str, fds), str(state)]
-        inside = box(request, "evaluate", (state,), *fds)
-        sandbox, log = sandboxes.get(request.sandbox), request.work / "evaluate.log"
-        with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
-            channel.theirs.close()
-            return _score_rows(evaluation, process, data, batch, report)
+@dataclass(frozen=True)
+class Evaluated:
+    """A score with its audit, which may have failed. `nll`: nats of each token, [N, T]. `checkpoint`: SHA-256 of the state."""
+
+    score: Score
+    audit: Audit
+    nll: Floats
+    checkpoint: str
+    seconds: dict[str, float]
 
 
-def _score_rows(evaluation: Evaluation, process: Process, data: Data, batch: int, report: Report) -> Score:
-    evaluation.expect(evaluation.wait(process), "ready")
-    probe = np.random.default_rng(0).integers(0, data.meta.vocab_size, (batch, data.meta.seq_len), dtype=np.uint16)
-    _finite(evaluation.answer(process, probe))
-    evaluation.secret = True
-    rows, sizes, total = data.rows("val"), data.token_bytes(), Score()
-    order = np.random.default_rng().permutation(len(rows))
-    with ThreadPoolExecutor(CPU_THREADS) as threads:
-        for first in range(0, len(rows), batch):
-            chosen = rows[order[first : first + batch]]
-            answer = evaluation.answer(process, chosen[:, :-1])
-            try:
-                total += score(answer, chosen[:, 1:], sizes, threads)
-            except NotFinite as error:
-                raise Fault("invalid", str(error)) from None
-            report("evaluate", max(0.0, evaluation.deadline - time.monotonic()), None)
-    return total
+def evaluate(request: Request, data: Data, state: Path, report: Report, claims: bool | None = None) -> Evaluated:
+    """Score every row of the request's split and audit the score. By default a GPU makes claims, a CPU gives logits."""
+    rows, sizes = data.rows("test" if request.split == "test" else "val"), data.token_bytes()
+    counted = sizes[rows[:, 1:]] > 0
+    claims = device(request.task.profile) == "cuda" if claims is None else claims
+    rng = np.random.default_rng()  # seeded by the system: nobody knows order and cuts beforehand
+    before, started = digest(state), time.monotonic()
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
+        exam = Exam(request, data, state, report, rows, rng, threads)
+        with ExitStack() as stack:
+            second = exam.ready("audit", audit.width(data.meta.seq_len))
+            early = None if request.sandbox == "uid" else stack.enter_context(second)  # uid lends a tree to one at a time
+            with exam.ready("evaluate", data.meta.seq_len, claims) as first:
+                nll = exam.score(first)
+            scored = time.monotonic()
+            cuts = audit.choose(comparison(request, data, rows) - nll, counted, audit.PLANS[request.task.profile], rng)
+            again = exam.repeat(early or stack.enter_context(second), cuts)
+    if digest(state) != before:
+        raise Fault("invalid", "the checkpoint was changed while it was scored")
+    score = total(nll, rows[:, 1:], sizes)
+    found = audit.judge(audit.differences(nll, cuts, again), cuts, audit.tolerance(request.against.baseline))
+    certified = Score(score.nats + found.figures["mean"] * int(counted.sum()), score.size)
+    found = found.model_copy(update={"figures": {**found.figures, "certified": certified.bits_per_byte}})
+    return Evaluated(score, found, nll, before, {"evaluate": scored - started, "audit": time.monotonic() - scored})
 
 
-def _finite(logits: npt.NDArray[np.float32]) -> None:
-    if np.isnan(logits).any() or not np.isfinite(logits.max(axis=-1)).all():
-        raise Fault("invalid", "logits are not finite")
+@dataclass(frozen=True)
+class Exam:
+    """What both processes have in common."""
+
+    request: Request
+    data: Data
+    state: Path
+    report: Report
+    rows: Rows
+    rng: np.random.Generator
+    threads: Executor
+
+    def ready(self, name: str, width: int, claims: bool = False) -> AbstractContextManager[Examinee]:
+        """A process that waits for its `begin`, with nothing of the candidate's in it."""
+        batch = batch_rows(self.data, self.request.task.profile)
+        form = Form(batch, self.data.meta.seq_len, self.data.meta.vocab_size, width, claims)
+        return examinee(self.request, form, self.state, name)
+
+    def score(self, asked: Examinee) -> Floats:
+        """Process A: nats of every token, [N, T]."""
+        asked.begin()
+        form = asked.form
+
+        def ask(rows: Rows) -> Floats:
+            self.report("evaluate", asked.left_s, None)
+            answer = asked.ask(rows[:, : form.columns])
+            return answer if form.claims else self.nats(answer, rows[:, 1:])
+
+        found = audit.first_pass(ask, self.rows, form.batch, self.rng)
+        if not np.isfinite(found).all():
+            raise Fault("invalid", "losses are not finite")
+        return found
+
+    def repeat(self, asked: Examinee, cuts: Cuts) -> Floats:
+        """Process B: nats at the places that are compared, [K, W]."""
+        asked.begin()
+
+        def ask(inputs: Rows, targets: Rows, starts: Ints) -> Floats:
+            self.report("audit", asked.left_s, None)
+            return self.nats(asked.ask(inputs, starts), targets)
+
+        return audit.second_pass(ask, self.rows, self.data.rows("train"), cuts, asked.form.batch, self.rng)
+
+    def nats(self, logits: Floats, targets: Rows) -> Floats:
+        """Losses [B, W] of logits [B, W, V]; a Fault where they are not finite."""
+        try:
+            return nats(logits, targets, self.threads)
+        except NotFinite as error:
+            raise Fault("invalid", str(error)) from None
+
+
+def comparison(request: Request, data: Data, rows: Rows) -> Floats:
+    """What to measure gains by, nats [N, T]: the incumbent's values where there are any for these rows, else counts of ours."""
+    path, shape = request.against.items, (len(rows), data.meta.seq_len)
+    if path is not None and request.split == "validation":
+        try:
+            found = np.load(path, allow_pickle=False)
+            if found.dtype == np.float32 and found.size == np.prod(shape) and np.isfinite(found).all():
+                return np.asarray(found.reshape(shape))
+        except (OSError, ValueError, EOFError):
+            pass  # another machine, or removed to save space
+    return reference(rows, data.rows("train"), data.meta.vocab_size)
+
+
+def digest(state: Path) -> str:
+    """SHA-256 of a file."""
+    with state.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
 """The inside of a run: the `run` object that `train.py` is given, and the messages between it and the referee.
 
 Messages are JSON objects, one a packet of a SOCK_SEQPACKET pair. Rows, logits and the trained state travel through
-shared memory. The referee believes nothing that arrives here; this side only makes the contract convenient.
+shared memory. The referee believes nothing that this side says; all it does is to make the contract convenient.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import math
 import mmap
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nanochat_train import ring
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +55,7 @@ class Run:
     re-tested on a larger model. `progress` goes from 0 to 1 over the budget, whether that is seconds or tokens.
     """
 
-    def __init__(self, sock: socket.socket, memory: int) -> None:
+    def __init__(self, sock: socket.socket, rows: int, counter: int) -> None:
         self._sock = sock
         welcome = receive(sock)
         self.seed: int = welcome["seed"]
@@ -61,9 +64,14 @@ class Run:
         self.device: str = welcome["device"]
         self.scale: float = welcome["scale"]
         self.progress = 0.0
-        self._buffer = np.frombuffer(mmap.mmap(memory, welcome["bytes"], prot=mmap.PROT_READ), dtype=np.uint16)
+        self._budget: dict[str, Any] = welcome["budget"]
+        width = self.seq_len + 1
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE  # no page faults on the clock
+        shared = np.frombuffer(mmap.mmap(rows, ring.size(width), flags, mmap.PROT_READ), dtype=np.uint8)
+        self._words, self._slots = ring.views(shared, width)
+        self._counter = np.frombuffer(mmap.mmap(counter, ring.PAGE), dtype=np.uint64)
         self._started = self._ended = False
-        self._warmups = 0
+        self._warmups = self._taken = 0
 
     def warmup_rows(self, n: int) -> Array:
         """Random token ids, uint16 [n, T+1], to compile and warm up with before the clock starts."""
@@ -86,17 +94,20 @@ class Run:
         second before the end of a budget in seconds: the last step and run.save() have to fit into it.
         """
         self.start()
-        width = self.seq_len + 1
-        if not 0 < n <= self._buffer.size // width:
-            raise ValueError(f"next_rows({n}): between 1 and {self._buffer.size // width} rows can be had at once")
-        if self._ended:
-            return None
-        reply = self._ask({"do": "rows", "n": n})
-        self.progress = float(reply["progress"])
-        if reply["n"] == 0:
+        most = len(self._slots) // 3
+        if not 0 < n <= most:
+            raise ValueError(f"next_rows({n}): between 1 and {most} rows can be had at once")
+        if self._ended or not self._shown(n):
             self._ended, self.progress = True, 1.0
             return None
-        return self._buffer[: n * width].reshape(n, width)
+        rows = ring.window(self._slots, self._taken, n)
+        self.progress = self._used()
+        self._taken += n
+        self._counter[0] = self._taken
+        ring.fence()
+        if self._words[ring.ASLEEP] and self._words[ring.PUBLISHED] < self._taken + 2 * n:
+            send(self._sock, {"do": "taken"})
+        return rows
 
     def log(self, step: int, loss: float) -> None:
         """One point of the learning curve: for pictures, other agents and early stops, never for the score."""
@@ -121,6 +132,27 @@ class Run:
             send(self._sock, {"do": "save"}, memory)
         finally:
             os.close(memory)
+
+    def _shown(self, n: int) -> bool:
+        """Whether n more rows are there, asking for them only where the referee has not been quick enough."""
+        left, rows_s = self._budget["rows"], self._budget["rows_s"]
+        if (left is not None and self._taken + n > left) or (rows_s and self._clock() >= rows_s):
+            return False
+        if self._words[ring.PUBLISHED] < self._taken + n:
+            self._ask({"do": "rows", "n": n})
+        ring.fence()
+        return bool(self._words[ring.PUBLISHED] >= self._taken + n)
+
+    def _used(self) -> float:
+        """Share of the budget that is used up before the next rows."""
+        run_s, run_tokens = self._budget["run_s"], self._budget["run_tokens"]
+        by_time = self._clock() / run_s if run_s else 0.0
+        by_tokens = self._taken * self.seq_len / run_tokens if run_tokens else 0.0
+        return min(1.0, max(by_time, by_tokens))
+
+    def _clock(self) -> float:
+        """Seconds since the referee's clock started."""
+        return time.monotonic() - int(self._words[ring.STARTED]) / 1e9
 
     def _ask(self, message: Message) -> Message:
         send(self._sock, message)

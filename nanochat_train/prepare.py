@@ -11,30 +11,40 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.models import UserError
 from nanochat_train import corpus
 from nanochat_train.corpus import Corpus, Document
-from nanochat_train.data import PARTS, Meta, Rows, home
+from nanochat_train.data import PARTS, Meta, home
+from nanochat_train.packing import PACKINGS
 from nanochat_train.tokenizer import Tokenizer
 
 TOKENIZER_CHARACTERS = 200_000_000
-HELD_OUT_ROWS = 4096  # bounds the evaluation on a large corpus
+ENCODED = 1024  # documents that are tokenized at a time
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a profile's rows look like."""
+    """What a profile's rows look like. `held_out_rows` bounds validation and test."""
 
     vocab_size: int
     seq_len: int
+    packing: Literal["contiguous", "best-fit"]
+    held_out_rows: int
 
 
-SHAPES = {"cpu": Shape(vocab_size=2048, seq_len=128), "gpu": Shape(vocab_size=8192, seq_len=2048)}
+# The gpu profile's are upstream's, 40 x 524,288 validation tokens, so that its scores compare with the published ones.
+SHAPES = {
+    "cpu": Shape(vocab_size=2048, seq_len=128, packing="contiguous", held_out_rows=4096),
+    "gpu": Shape(vocab_size=8192, seq_len=2048, packing="best-fit", held_out_rows=10_240),
+}
 
 
 def prepare(profile: str, source: Path | None = None) -> Meta:
@@ -46,7 +56,7 @@ def prepare(profile: str, source: Path | None = None) -> Meta:
     with tempfile.TemporaryDirectory(dir=home(), prefix=".new-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / profile
         folder.mkdir(mode=0o700)
-        meta = _write(folder, profile, split, tokenizer, shape.seq_len, source)
+        meta = _write(folder, profile, split, tokenizer, source)
         target = home() / profile
         if target.exists():
             target.rename(Path(scratch) / "old")
@@ -54,42 +64,29 @@ def prepare(profile: str, source: Path | None = None) -> Meta:
     return meta
 
 
-def pack(documents: list[list[int]], bos: int, seq_len: int) -> Rows:
-    """Contiguous rows, uint16 [N, seq_len + 1]: BOS before each document, documents cut wherever a row ends.
-
-    Rows do not overlap: no row holds what another row is asked to predict. The rest that fills no row is dropped.
-    """
-    stream = np.fromiter((token for ids in documents for token in (bos, *ids)), dtype=np.uint16)
-    count = len(stream) // (seq_len + 1)
-    return stream[: count * (seq_len + 1)].reshape(count, seq_len + 1)
-
-
-def check_bytes(tokenizer: Tokenizer, document: Document, ids: list[int]) -> None:
-    """The tokens of a document must hold exactly its bytes, or every bit per byte would be wrong."""
-    counted = int(tokenizer.token_bytes()[ids].sum())
+def check_bytes(sizes: npt.NDArray[np.int64], document: Document, ids: list[int]) -> None:
+    """The tokens of a document, by their `sizes`, must hold exactly its bytes, or every bit per byte would be wrong."""
+    counted = int(sizes[ids].sum())
     if counted != len(document.text.encode()):
         raise AssertionError(f"{document.name}: its tokens hold {counted} bytes, its text {len(document.text.encode())}")
 
 
-def _write(folder: Path, profile: str, split: Corpus, tokenizer: Tokenizer, seq_len: int, source: Path | None) -> Meta:
+def _write(folder: Path, profile: str, split: Corpus, tokenizer: Tokenizer, source: Path | None) -> Meta:
     tokenizer.save(folder / "tokenizer.json")
-    rows: dict[str, int] = {}
+    shape, rows = SHAPES[profile], {}
     for part in PARTS:
-        documents: list[Document] = getattr(split, part)
-        encoded = tokenizer.encode([document.text for document in documents])
-        if part != "train":
-            for document, ids in zip(documents, encoded, strict=True):
-                check_bytes(tokenizer, document, ids)
-        packed = pack(encoded, tokenizer.bos, seq_len)
-        packed = packed if part == "train" else packed[:HELD_OUT_ROWS]
+        ids = _encoded(tokenizer, getattr(split, part), check=part != "train")
+        most = None if part == "train" else shape.held_out_rows
+        packed = PACKINGS[shape.packing](ids, tokenizer.bos, shape.seq_len, most)
         if not len(packed):
-            raise UserError(f"{source} is too small: its {part} split fills no row of {seq_len + 1} tokens")
+            raise UserError(f"{source} is too small: its {part} split fills no row of {shape.seq_len + 1} tokens")
         np.save(folder / f"{part}.npy", packed, allow_pickle=False)
         rows[part] = len(packed)
     meta = Meta(
         profile=profile,
         vocab_size=tokenizer.vocab_size,
-        seq_len=seq_len,
+        seq_len=shape.seq_len,
+        packing=shape.packing,
         bos=tokenizer.bos,
         corpus=split.digest,
         tokenizer=tokenizer.digest,
@@ -101,6 +98,17 @@ def _write(folder: Path, profile: str, split: Corpus, tokenizer: Tokenizer, seq_
     )
     (folder / "meta.json").write_text(meta.model_dump_json(indent=1))
     return meta
+
+
+def _encoded(tokenizer: Tokenizer, documents: list[Document], check: bool) -> Iterator[list[int]]:
+    """Token ids of each document, some at a time."""
+    sizes = tokenizer.token_bytes()
+    for first in range(0, len(documents), ENCODED):
+        some = documents[first : first + ENCODED]
+        for document, ids in zip(some, tokenizer.encode([document.text for document in some]), strict=True):
+            if check:
+                check_bytes(sizes, document, ids)
+            yield ids
 
 
 def _sample(documents: list[Document]) -> list[str]:

@@ -8,44 +8,44 @@ The request is a `harness.models.Request`; the answer, a `harness.models.Measure
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
 
 from harness.models import Measurement, Request, UserError
 from harness.referee import serve
-from nanochat_train import data
+from nanochat_train import data, machine
 from nanochat_train.channel import Fault, Report, device
 from nanochat_train.data import Data
-from nanochat_train.evaluate import evaluate
-from nanochat_train.score import Score
+from nanochat_train.evaluate import Evaluated, evaluate
 from nanochat_train.session import Trained, train
 from nanochat_train.supply import Clock
 
 PROGRESS_EVERY_S = 0.5
-HEADER_BYTES = 4 << 20
 
 
 def measure(request: Request) -> Measurement:
     """Train and score; every failure of the candidate is a measurement, every failure of ours a void one."""
     started = time.monotonic()
     report = reporter(request.progress)
-    blank = Measurement(status="void", seed=request.seed, profile=request.task.profile, sandbox=request.sandbox)
+    blank = Measurement(
+        status="void", seed=request.seed, split=request.split, profile=request.task.profile, sandbox=request.sandbox
+    )
     try:
         prepared = ready(request.task.profile)
     except UserError as error:
         return blank.model_copy(update={"reason": str(error)})
     trained = Trained(Clock(request.task.budget), request.work / "checkpoint.safetensors")
-    trained_at: float | None = None
     ended: Fault | None = None
-    scored: Score | None = None
+    evaluated: Evaluated | None = None
+    hardware: dict[str, str] = {}
     try:
         train(request, prepared, trained, report)
-        trained_at = time.monotonic()
-        scored = evaluate(request, prepared, trained.state, report)
+        hardware = machine.hardware(request.work)  # at once: clocks and temperature are those of training
+        evaluated = evaluate(request, prepared, trained.state, report)
     except Fault as fault:
         ended = fault
     except UserError as error:
@@ -53,13 +53,18 @@ def measure(request: Request) -> Measurement:
     except Exception as error:
         traceback.print_exc()
         ended = Fault("void", f"the referee failed: {type(error).__name__}: {error}")
-    finished = time.monotonic()
-    seconds = {"total": finished - started, "evaluate": finished - trained_at if trained_at else 0.0}
-    result = blank.model_copy(update=evidence(trained, prepared, seconds))
+    seconds = {**(evaluated.seconds if evaluated else {}), "total": time.monotonic() - started}
+    result = blank.model_copy(
+        update={**evidence(trained, prepared, seconds), "hardware": hardware or machine.hardware(request.work)}
+    )
     trained.state.unlink(missing_ok=True)
-    if ended or scored is None:
+    if ended or evaluated is None:
         return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
-    return result.model_copy(update={"status": "ok", "value": scored.bits_per_byte})
+    result = result.model_copy(update={"audit": evaluated.audit, "checkpoint": evaluated.checkpoint})
+    if not evaluated.audit.passed:
+        return result.model_copy(update={"status": "invalid", "reason": evaluated.audit.summary})
+    np.save(request.items, evaluated.nll.reshape(-1), allow_pickle=False)
+    return result.model_copy(update={"status": "ok", "value": evaluated.score.bits_per_byte})
 
 
 def ready(profile: str) -> Data:
@@ -77,8 +82,8 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
     figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
     if seconds["train"] > 0:
         figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
-    if trained.saved:
-        figures["parameters"] = float(parameters(trained.state))
+    if trained.parameters:
+        figures["parameters"] = float(trained.parameters)
     return {
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "cpu_s": round(ended.cpu_s, 3) if ended else 0.0,
@@ -88,33 +93,8 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "curve": trained.curve,
         "log_tail": ended.tail if ended else "",
         "limits": ended.limits if ended else "",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": version("torch"),
-            "corpus": prepared.meta.corpus,
-            "tokenizer": prepared.meta.tokenizer,
-        },
+        "versions": {**machine.versions(), "corpus": prepared.meta.corpus, "tokenizer": prepared.meta.tokenizer},
     }
-
-
-def parameters(state: Path) -> int:
-    """Floating-point numbers in a safetensors file by its header; 0 where there is no sensible one."""
-    with state.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(length)) if length <= HEADER_BYTES else {}
-            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-            sizes = [_count(tensor["shape"]) for tensor in tensors if str(tensor["dtype"]).startswith(("F", "BF"))]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return 0
-    return min(sum(sizes), state.stat().st_size)
-
-
-def _count(shape: list[int]) -> int:
-    count = 1
-    for size in shape[:8]:
-        count *= min(max(int(size), 0), 1 << 40)
-    return count
 
 
 def reporter(path: Path) -> Report:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,10 @@ class NotFinite(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """Nats and raw bytes of the tokens scored so far; scores add up."""
+    """Nats and raw bytes of the tokens that were scored."""
 
-    nats: float = 0.0
-    size: int = 0
-
-    def __add__(self, other: Score) -> Score:
-        return Score(self.nats + other.nats, self.size + other.size)
+    nats: float
+    size: int
 
     @property
     def bits_per_byte(self) -> float:
@@ -48,16 +44,12 @@ def _losses(logits: Floats, targets: npt.NDArray[np.uint16]) -> npt.NDArray[np.f
     return result
 
 
-def score_row(logits: Floats, targets: npt.NDArray[np.uint16], token_bytes: npt.NDArray[np.int64]) -> Score:
-    """The score of one row. Special tokens have no bytes: neither their nats nor their bytes count."""
+def nats(logits: Floats, targets: npt.NDArray[np.uint16], threads: Executor | None = None) -> Floats:
+    """Losses [B, T] of logits [B, T, V]; the same with any number of threads."""
+    return np.stack(list((threads.map if threads else map)(losses, logits, targets)))
+
+
+def total(nll: Floats, targets: npt.NDArray[np.uint16], token_bytes: npt.NDArray[np.int64]) -> Score:
+    """The score of losses [N, T]. Special tokens have no bytes: neither their nats nor their bytes count."""
     sizes = token_bytes[targets]
-    nats = losses(logits, targets).astype(np.float64)
-    return Score(float(nats[sizes > 0].sum()), int(sizes.sum()))
-
-
-def score(
-    logits: Floats, targets: npt.NDArray[np.uint16], token_bytes: npt.NDArray[np.int64], threads: Executor | None = None
-) -> Score:
-    """The score of logits [B, T, V] against targets [B, T]; the same with any number of threads."""
-    rows = (threads.map if threads else map)(score_row, logits, targets, repeat(token_bytes))
-    return sum(rows, Score())
+    return Score(float(nll[sizes > 0].sum(dtype=np.float64)), int(sizes.sum()))

@@ -9,16 +9,19 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from harness import sandboxes
 from harness.models import Request
 from harness.process import Process
 from harness.protocols import Exit
-from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device, sealed_size
+from nanochat_train import checkpoint
+from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device
 from nanochat_train.data import Data
-from nanochat_train.supply import Clock, Order
+from nanochat_train.ring import PAGE, Writer
+from nanochat_train.ring import size as ring_size
+from nanochat_train.supply import Clock, Order, Supply
 
-ROWS_BYTES = 16 << 20
-STATE_BYTES = 4 << 30
 CURVE_POINTS = 400
 NOTES = 32
 BURST = 256  # messages handled between two looks at the clock
@@ -26,11 +29,13 @@ BURST = 256  # messages handled between two looks at the clock
 
 @dataclass
 class Trained:
-    """What a training run left: the state's file, and figures for people."""
+    """What a training run left: the state's file, and figures for people. `memory` is the last state that came in time."""
 
     clock: Clock
     state: Path
-    saved: bool = False
+    memory: int | None = None
+    parameters: int = 0
+    late_s: float = 0.0
     exit: Exit | None = None
     error: Fault | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -38,6 +43,17 @@ class Trained:
     last_step: int = 0
     stride: int = 1
     logged: int = 0
+
+    def keep(self, memory: int, parameters: int) -> None:
+        """Take over a sealed memory in place of an earlier one."""
+        self.release()
+        self.memory, self.parameters = memory, parameters
+
+    def release(self) -> None:
+        """Let go of the memory."""
+        if self.memory is not None:
+            os.close(self.memory)
+            self.memory = None
 
     def add_point(self, step: int, loss: float) -> None:
         """Keep every stride-th point, thinning out as the curve grows."""
@@ -53,24 +69,28 @@ class Trained:
 class Session:
     """Answers the messages of one training process."""
 
-    def __init__(self, request: Request, data: Data, trained: Trained, channel: Channel, memory: Memory) -> None:
-        self.trained, self.clock, self.channel, self.memory = trained, trained.clock, channel, memory
-        self.order = Order(data.rows("train"), request.seed)
-        self.seq_len = data.meta.seq_len
-        self.most = memory.size // (2 * (self.seq_len + 1))
-        self.handlers = {"start": self.start, "rows": self.rows, "log": self.log, "note": self.note, "save": self.save}
+    def __init__(self, trained: Trained, channel: Channel, supply: Supply) -> None:
+        self.trained, self.clock, self.channel, self.supply = trained, trained.clock, channel, supply
+        self.handlers = {
+            **{"start": self.start, "rows": self.rows, "taken": self.taken},
+            **{"log": self.log, "note": self.note, "save": self.save},
+        }
 
     def drain(self, wait_s: float) -> None:
-        """Handle what has arrived, waiting at most `wait_s` for the first."""
+        """Show rows and handle what has arrived, waiting at most `wait_s` for the first."""
+        self.supply.sleep(True)
+        if self.supply.advance():
+            wait_s = 0.0
         for _ in range(BURST):
             if (incoming := self.channel.receive(wait_s)) is None:
-                return
+                break
             try:
                 self.handle(incoming)
             finally:
                 if incoming.fd is not None:
                     os.close(incoming.fd)
             wait_s = 0.0
+        self.supply.sleep(False)
 
     def handle(self, incoming: Incoming) -> None:
         """Dispatch one message."""
@@ -84,21 +104,19 @@ class Session:
 
     def start(self, incoming: Incoming) -> None:
         """Start the clock, once."""
-        if self.clock.started is None:
-            self.clock.started = time.monotonic()
+        self.supply.start()
         self.channel.send({"started": True})
 
     def rows(self, incoming: Incoming) -> None:
-        """Serve rows, or none when they are beyond the budget."""
-        count = incoming.integer("n", 1, self.most)
+        """Show rows that the trainer waits for, or none when they are beyond the budget."""
         if self.clock.started is None:
             raise Fault("invalid", "asked for rows before the start")
-        progress = self.clock.progress
-        if not self.clock.take(count * self.seq_len):
-            count = 0
-        else:
-            self.memory.put(self.order.take(count))
-        self.channel.send({"n": count, "progress": progress})
+        self.supply.advance(incoming.integer("n", 1, self.supply.ring.most))
+        self.channel.send({"shown": True})
+
+    def taken(self, incoming: Incoming) -> None:
+        """Rows were taken while this process slept."""
+        self.supply.advance()
 
     def log(self, incoming: Incoming) -> None:
         """One point of the curve; a loss that is not finite ends the run."""
@@ -114,31 +132,41 @@ class Session:
             self.trained.notes[name] = incoming.text("value", 256)
 
     def save(self, incoming: Incoming) -> None:
-        """Copy a sealed state that came in time; a later one replaces it."""
+        """Keep a sealed state that came in time; a later one replaces it."""
+        came = time.monotonic()
         if incoming.fd is None:
             raise Fault("invalid", "saved nothing")
-        size = sealed_size(incoming.fd, STATE_BYTES)
-        if self.clock.started is None or time.monotonic() > self.clock.deadline:
+        if self.clock.started is None:
             return
-        copy = self.trained.state.with_suffix(".part")
-        with copy.open("wb") as file:
-            offset = 0
-            while offset < size and (sent := os.sendfile(file.fileno(), incoming.fd, offset, size - offset)):
-                offset += sent
-        copy.chmod(0o644)
-        copy.rename(self.trained.state)
-        self.trained.saved = True
+        if came > self.clock.deadline:
+            self.trained.late_s = self.trained.late_s or came - self.clock.deadline
+            return
+        self.trained.keep(incoming.fd, checkpoint.check(incoming.fd))
+        incoming.fd = None
 
 
 def train(request: Request, data: Data, trained: Trained, report: Report) -> None:
     """Run the candidate's train(run) in a sandbox until its whole tree is dead; a Fault says why it does not count."""
-    meta, memory_size = data.meta, ROWS_BYTES
-    with Channel() as channel, Memory(memory_size, read_only=True) as memory:
-        session = Session(request, data, trained, channel, memory)
+    try:
+        _serve(request, data, trained, report)
+        judge_end(trained)
+        assert trained.memory is not None
+        checkpoint.copy(trained.memory, trained.state)
+    finally:
+        trained.release()
+
+
+def _serve(request: Request, data: Data, trained: Trained, report: Report) -> None:
+    meta, width = data.meta, data.meta.seq_len + 1
+    with Channel() as channel, Memory(ring_size(width), True) as rows, Memory(PAGE, False) as counter:
+        order, words = Order(data.rows("train"), request.seed), counter.bytes.view(np.uint64)
+        supply = Supply(trained.clock, order, Writer(rows.bytes, width), words, meta.seq_len)
+        session = Session(trained, channel, supply)
         welcome = {"seed": request.seed, "vocab_size": meta.vocab_size, "seq_len": meta.seq_len, "scale": 1.0}
-        channel.send({**welcome, "device": device(request.task.profile), "bytes": memory_size})
-        argv = [sys.executable, *WORKER, "train", str(channel.theirs.fileno()), str(memory.fd)]
-        inside = box(request, "train", (), channel.theirs.fileno(), memory.fd)
+        channel.send({**welcome, "device": device(request.task.profile), "budget": supply.budget()})
+        fds = (channel.theirs.fileno(), rows.fd, counter.fd)
+        inside = box(request, "train", (), *fds)
+        argv = [sys.executable, *WORKER, "train", *map(str, fds)]
         sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
             channel.theirs.close()
@@ -146,7 +174,6 @@ def train(request: Request, data: Data, trained: Trained, report: Report) -> Non
                 watch(session, process, request.task.budget.grace_s, report)
             finally:
                 trained.exit = process.kill()
-    judge_end(trained)
 
 
 def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:
@@ -159,7 +186,8 @@ def watch(session: Session, process: Process, grace_s: float, report: Report) ->
             raise Fault("invalid", late if clock.started else f"did not start within {clock.budget.startup_s:g} s")
         curve = session.trained.curve
         report("train" if clock.started else "start", clock.left_s, curve[-1][1] if curve else None)
-    session.drain(0.0)
+    for _ in range(4):  # more than a socket holds
+        session.drain(0.0)
 
 
 def judge_end(trained: Trained) -> None:
@@ -172,7 +200,9 @@ def judge_end(trained: Trained) -> None:
     if code := trained.exit.code:
         signal = -code if code < 0 else code - 128
         raise Fault("crash", f"killed by signal {signal}" if signal > 0 else f"exit code {code}")
-    if not trained.saved:
+    if trained.memory is None and trained.late_s:
+        raise Fault("invalid", f"saved its state {trained.late_s:.1f} s after the deadline")
+    if trained.memory is None:
         raise Fault("invalid", "ended without a state that was saved in time: train(run) has to call run.save()")
 
 

@@ -1,7 +1,7 @@
 """The entry point inside a sandbox: runs `train.py`'s functions and talks to the referee. Nothing here is believed.
 
-python -m nanochat_train.worker train SOCKET_FD ROWS_FD
-python -m nanochat_train.worker evaluate SOCKET_FD TOKENS_FD LOGITS_FD CHECKPOINT
+python -m nanochat_train.worker train SOCKET_FD ROWS_FD COUNTER_FD
+python -m nanochat_train.worker evaluate SOCKET_FD TOKENS_FD ANSWERS_FD CHECKPOINT
 """
 
 from __future__ import annotations
@@ -18,47 +18,54 @@ from nanochat_train import feed
 CANDIDATE = Path(__file__).with_name("train.py")
 
 
-def train(sock: socket.socket, memory: int) -> None:
+def train(sock: socket.socket, rows: int, counter: int) -> None:
     """Call train(run)."""
-    run = feed.Run(sock, memory)
+    run = feed.Run(sock, rows, counter)
     candidate(run.device).train(run)
 
 
-def evaluate(sock: socket.socket, tokens_fd: int, logits_fd: int, checkpoint: str) -> None:
-    """Load the trained model and answer batches of tokens with logits, float32 [B, T, V], until the referee ends it."""
-    hello = feed.receive(sock)
-    length, vocab_size, device = hello["seq_len"], hello["vocab_size"], hello["device"]
-    module = candidate(device)
-    import numpy as np
-    import torch
+def evaluate(sock: socket.socket, tokens_fd: int, answers_fd: int, checkpoint: str) -> None:
+    """Load the trained model and answer batches of tokens until the referee ends it.
 
+    The answer to [B, T] tokens are logits, float32 [B, width, V], from a start in each row on. Where the referee asks for
+    claims it sends [B, T+1] tokens and gets losses, float32 [B, T].
+    """
+    import numpy as np
+    import torch  # before anything is asked: the referee has a second process ready while it works with the first
+
+    hello = feed.receive(sock)
+    length, width, claims, device = hello["seq_len"], hello["width"], hello["claims"], hello["device"]
+    module, columns = candidate(device), length + claims
     tokens = np.frombuffer(mmap.mmap(tokens_fd, hello["tokens_bytes"], prot=mmap.PROT_READ), dtype=np.uint16)
-    logits = torch.frombuffer(mmap.mmap(logits_fd, hello["logits_bytes"]), dtype=torch.float32)
+    answers = torch.frombuffer(mmap.mmap(answers_fd, hello["answer_bytes"]), dtype=torch.float32)
     model = module.load(checkpoint)
     feed.send(sock, {"do": "ready"})
-    while (count := feed.receive(sock)["n"]) > 0:
-        batch = torch.from_numpy(tokens[: count * length].reshape(count, length).astype(np.int64)).to(device)
+    while (count := (asked := feed.receive(sock))["n"]) > 0:
+        rows = torch.from_numpy(tokens[: count * columns].reshape(count, columns).astype(np.int32)).to(device).long()
         with torch.no_grad():
-            answer = module.logits(model, batch)
-        if tuple(answer.shape) != (count, length, vocab_size):
-            feed.send(sock, {"do": "shape", "shape": list(answer.shape)[:8]})
+            logits = module.logits(model, rows[:, :length])
+        if tuple(logits.shape) != (count, length, hello["vocab_size"]):
+            feed.send(sock, {"do": "shape", "shape": list(logits.shape)[:8]})
             return
-        logits[: answer.numel()].view(answer.shape).copy_(answer)
+        if claims:
+            pairs = zip(logits, rows[:, 1:], strict=True)  # row by row: float32 logits of a batch are gigabytes
+            parts = [torch.nn.functional.cross_entropy(row.float(), target, reduction="none") for row, target in pairs]
+        else:
+            parts = [row[start : start + width] for row, start in zip(logits, asked["starts"], strict=True)]
+        for place, part in zip(answers[: count * parts[0].numel()].view(count, *parts[0].shape), parts, strict=True):
+            place.copy_(part)
         feed.send(sock, {"do": "scored"})
 
 
 def candidate(device: str) -> ModuleType:
-    """The candidate's module, imported after torch is set up so that the same seed gives the same numbers on a CPU."""
+    """The candidate's module; where it uses torch, that is set up so that the same seed gives the same numbers on a CPU."""
     if not CANDIDATE.is_file():
         raise FileNotFoundError("nanochat_train/train.py is gone")
-    compile(CANDIDATE.read_bytes(), CANDIDATE, "exec")  # what does not parse is told before torch takes its second
-    import torch
-
-    if device == "cpu":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
     from nanochat_train import train as module
 
+    if device == "cpu" and (torch := sys.modules.get("torch")):
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without the three seconds of its import
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return module
 
 
@@ -75,7 +82,7 @@ def main(args: list[str]) -> int:
     sock = socket.socket(fileno=int(args[1]))
     try:
         if args[0] == "train":
-            train(sock, int(args[2]))
+            train(sock, int(args[2]), int(args[3]))
         else:
             evaluate(sock, int(args[2]), int(args[3]), args[4])
     except BaseException as error:

@@ -42,7 +42,7 @@ def test_replicate_adds_runs_with_fresh_seeds_and_leaves_the_verdict(lab: Lab) -
     lab.harness(*RUN)
     assert "mean of 3 runs 4.00" in lab.harness("replicate", "2", "--seeds", "2").stdout
     record = parsed(lab, "show", "2")
-    assert [run["seed"] for run in record["measurements"]] == [201, 202, 203]
+    assert [run["seed"] for run in record["measurements"]] == [1, 2, 3]
     assert len(parsed(lab, "replicate", "1")["measurements"]) == 2
     assert record["verdict"]["status"] == "discard"
     assert "train-3.log" in lab.git("ls-tree", "--name-only", "refs/experiments/t/0002")
@@ -83,6 +83,7 @@ def test_log_in_every_form(lab: Lab) -> None:
         "running": False,
         "now": None,
         "summary": "1 discard, 1 keep; distance 2.00 -> 1.00 with 1 merged",
+        "test_split_opened": 0,
     }
 
 

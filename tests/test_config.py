@@ -116,7 +116,7 @@ def test_a_users_own_agents_change_and_add_entries(tmp_path: Path, monkeypatch: 
     for text, wanted in {
         "claude:\n  modle: opus\n": "line 2: unknown field 'modle'; did you mean 'model'?",
         "mine: {model: m}\n": "line 1: the field 'argv' is missing",
-        "mine:\n  argv: [a]\n  errors:\n  - {match: '(', kind: auth}\n": "line 4: errors.0.match: '(' is not a regular expression",
+        "mine:\n  argv: [a]\n  errors:\n  - {match: '(', kind: auth}\n": "line 4: errors.0.match: '(' is not a regular",
         "mine: [a]\n": "line 1: agent 'mine' is not a mapping of fields",
     }.items():
         own.write_text(text)

@@ -23,15 +23,17 @@ from harness.steps import Step
 MORTAL = Path(__file__).with_name("mortal.py")
 # Slow enough to be asked once whether it goes on; the candidate, too. Odd ones are better, even ones worse.
 AGENT = """\
-i=$(( {seed} / 100 ))
+i={seed}
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
-NEVER_IN_A_NIGHT = {Step.REVIVED, Step.SENT_BACK}  # test_repairs.py kills at the latter
+# SENT_BACK is killed at in test_repairs.py, those of certificates in test_certify.py.
+NEVER_IN_A_NIGHT = {Step.REVIVED, Step.SENT_BACK, Step.OPENED, Step.CERTIFICATE_MEASURED, Step.CERTIFIED}
 
 
 def prepare(lab: Lab, nap: float) -> Lab:
     lab.agent("steady", AGENT.replace("NAP", str(nap)), "Better or worse")
+    lab.edit("toy/task.yaml", "outputs:", f"check: [python, -c, 'import time; time.sleep({nap})']\noutputs:")
     (lab.path.parent / "tmp").mkdir()
     lab.env["TMPDIR"] = str(lab.path.parent / "tmp")
     return lab

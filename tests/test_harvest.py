@@ -20,6 +20,7 @@ FILES = {
     "main.py": "main\n",
     "other/x.py": "x\n",
 }
+LIMIT = 64 << 10
 PATTERNS = ["main.py", "src/**/*.py"]
 Work = Callable[[Path], object]
 
@@ -32,9 +33,9 @@ def harvested(folder: Path, work: Work, patterns: list[str] = PATTERNS) -> Harve
     (folder / "src/large.py").write_text("#" * 100_000)
     (folder / "src/image.py").write_bytes(b"\xff\0")
     (folder / "src/link.py").symlink_to("/etc/passwd")
-    before = snapshot(folder, patterns)
+    before = snapshot(folder, patterns, LIMIT)
     work(folder)
-    return harvest(folder, patterns, before, "")
+    return harvest(folder, patterns, LIMIT, before, "")
 
 
 def test_changed_new_and_deleted_files(tmp_path: Path) -> None:

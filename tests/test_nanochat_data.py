@@ -15,7 +15,7 @@ import pytest
 from harness.models import UserError
 from nanochat_train import corpus, data
 from nanochat_train.hidden import hidden
-from nanochat_train.prepare import pack, prepare
+from nanochat_train.prepare import check_bytes, prepare
 from nanochat_train.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,12 +56,6 @@ def test_a_stored_tokenizer_is_the_same(tmp_path: Path) -> None:
     assert again.encode(["more words"]) == tokenizer.encode(["more words"])
 
 
-def test_rows_are_contiguous_and_do_not_overlap() -> None:
-    rows = pack([[1, 2, 3], [4, 5, 6, 7]], bos=9, seq_len=2)
-    assert rows.tolist() == [[9, 1, 2], [3, 9, 4], [5, 6, 7]]
-    assert rows.dtype == np.uint16
-
-
 def test_a_folder_is_prepared_and_replaced_as_a_whole(tmp_path: Path, cache: Path) -> None:
     source = write_texts(tmp_path / "texts")
     (source / "copy.txt").write_bytes((source / "0.txt").read_bytes())
@@ -77,11 +71,44 @@ def test_a_folder_is_prepared_and_replaced_as_a_whole(tmp_path: Path, cache: Pat
     assert {source, data.home()} <= set(hidden())
 
 
+def test_every_row_of_the_gpu_profile_begins_with_a_document(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "texts"
+    source.mkdir()
+    for number in range(40):
+        words = np.random.default_rng(number).integers(0, 5000, 4000)
+        (source / f"{number}.txt").write_text(" ".join(f"w{word:x}" for word in words))
+    meta = prepare("gpu", source)
+    assert (meta.packing, meta.seq_len) == ("best-fit", 2048)
+    for part in ("train", "val", "test"):
+        rows = data.load("gpu").rows(part)
+        assert rows.shape == (meta.rows[part], 2049)
+        assert (rows[:, 0] == meta.bos).all()
+
+
 def test_parquet_files_are_read_by_their_text_column(tmp_path: Path) -> None:
     texts = [f"text number {number}" for number in range(30)]
     pyarrow.parquet.write_table(pyarrow.table({"text": texts, "other": range(30)}), tmp_path / "part.parquet")
     split = corpus.folder(tmp_path)
     assert sorted(d.text for part in (split.train, split.val, split.test) for d in part) == sorted(texts)
+
+
+def test_of_upstreams_data_its_validation_shard_is_held_out_in_its_order(tmp_path: Path) -> None:
+    shards = {"shard_00000": [f"text {n}" for n in range(30)], "shard_06542": [f"text {n}" for n in range(20, 60)]}
+    for name, texts in shards.items():
+        pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / f"{name}.parquet")
+    split = corpus.folder(tmp_path)
+    assert [d.text for d in split.val] == [f"text {n}" for n in range(20, 40)]
+    assert [d.text for d in split.test] == [f"text {n}" for n in range(40, 60)]
+    assert [d.text for d in split.train] == [f"text {n}" for n in range(20)]
+
+
+def test_a_document_whose_tokens_lack_bytes_is_refused() -> None:
+    tokenizer = Tokenizer.train(["the cat sat on the mat"] * 4, 280)
+    document = corpus.Document("a.txt", "the cat é")
+    ids = tokenizer.encode([document.text])[0]
+    check_bytes(tokenizer.token_bytes(), document, ids)
+    with pytest.raises(AssertionError, match="its tokens hold 9 bytes, its text 10"):
+        check_bytes(tokenizer.token_bytes(), document, ids[:-1])
 
 
 def test_copies_stay_in_one_part(tmp_path: Path) -> None:

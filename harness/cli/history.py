@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from harness import git, view
+from harness.certificates import Certificates, number_of, openings
+from harness.cli.certify import show_certificate
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
-from harness.models import UserError
+from harness.models import Record, UserError
 from harness.state import StateFolder
 
 
@@ -18,12 +20,14 @@ def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
     """What is running now."""
     repo = git.open_repo(Path.cwd())
     name = latest(repo, tag)
-    told, summary = StateFolder(repo).told(name), view.summary(Ledger(repo, name).records())
+    records = Ledger(repo, name).records()
+    told, summary = StateFolder(repo).told(name), view.summary(records)
     if as_json:
-        emit({"tag": name, "running": told is not None, "now": told.model_dump() if told else None, "summary": summary})
+        now, opened = told.model_dump() if told else None, len(openings(repo, records[0].task, records[0].profile))
+        emit({"tag": name, "running": told is not None, "now": now, "summary": summary, "test_split_opened": opened})
         return
     typer.echo(f"{name}: {view.progress(told)}" if told else f"{name}: not running")
-    typer.echo(summary)
+    typer.echo(summary + shelf(repo, records))
 
 
 def log(
@@ -43,13 +47,24 @@ def log(
     elif as_json:
         emit([record.model_dump(mode="json") for record in records])
     else:
-        typer.echo(view.tsv(records) if tsv else view.table(records))
+        typer.echo(view.tsv(records) if tsv else view.table(records) + shelf(repo, records))
+
+
+def shelf(repo: git.Repo, records: list[Record]) -> str:
+    """A line to add: which certificates a night has and how often the test split was opened; empty when there is nothing."""
+    first = records[0]
+    mine = Certificates(repo, first.experiment.tag).all()
+    line = view.certificates(mine, openings(repo, first.task, first.profile))
+    return f"\n{line}" if line else ""
 
 
 def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOption = False) -> None:
-    """One experiment with its evidence: verdict, runs, curve, hypothesis."""
+    """One experiment with its evidence: verdict, runs, curve, hypothesis; or a certificate, such as c1."""
     repo = git.open_repo(Path.cwd())
     ledger = Ledger(repo, latest(repo, tag))
+    if number_of(experiment) is not None:
+        show_certificate(Certificates(repo, ledger.tag).get(experiment), as_json)
+        return
     record = ledger.get(experiment)
     if as_json:
         emit(record.model_dump(mode="json"))

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     TASK = "task"
     AGENTS = "agents"
     CONFIG = "config"
+    MEASUREMENT = "measurement"
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -107,6 +108,8 @@ def gc(
         raise UserError(f"git could not pack its objects: {problem}")
 
 
-def schema(kind: Annotated[Kind, typer.Argument(help="Which file: task.yaml, agents.yaml or your own config.yaml.")]) -> None:
-    """The JSON Schema of a configuration file, for editors that complete and check YAML."""
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="task.yaml, agents.yaml, your config.yaml, or a referee's measurement.")],
+) -> None:
+    """The JSON Schema of a configuration file, for editors that complete and check YAML, or of a measurement."""
     emit(config.schema(kind.value))

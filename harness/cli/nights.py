@@ -1,4 +1,4 @@
-"""Commands that measure: run, resume, baseline, replicate, measure."""
+"""Commands of a night: run, resume, baseline, replicate."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from harness.cli.screen import Screen, interruptible
 from harness.measuring import repeat
 from harness.models import Record, UserError
 from harness.night import Night
-from harness.opening import Settings, find_task, measure_once, open_night
+from harness.opening import Settings, find_task, open_night
 from harness.research import advance, research
-from harness.state import MEASURE, StateFolder
+from harness.state import StateFolder
 
 
 def run(
@@ -107,32 +107,6 @@ def replicate(
         report(repeat(night, record, seeds), as_json)
 
 
-def measure(
-    what: Annotated[str | None, typer.Argument(metavar="FILE|COMMIT", help="By default the editable files as they are.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="A task.yaml or its folder.")] = None,
-    profile: ProfileOption = None,
-    sandbox: SandboxOption = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the run.")] = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """One measured run without an agent, of a file, of a commit, or of the editable files in your work tree.
-
-    The rest of the tree, the referee included, is that of the last commit. Nothing is recorded.
-    """
-    repo, screen = git.open_repo(Path.cwd()), Screen()
-    settings = asked(repo, task, MEASURE, profile, sandbox)
-    with interruptible(screen) as interrupt:
-        measured, metric = measure_once(repo, settings, what, seed, lambda: interrupt.soon)
-    if measured is None:
-        raise typer.Exit(130)
-    if as_json:
-        emit(measured.model_dump(mode="json"))
-    else:
-        typer.echo(view.measured(measured, metric))
-    if measured.status != "ok":
-        raise typer.Exit(1)
-
-
 def report(record: Record, as_json: bool) -> None:
     """The runs of an experiment, as text or with everything else that its record holds."""
     if as_json:
@@ -178,13 +152,13 @@ def remembered(repo: git.Repo, tag: str) -> Settings:
 
 
 @contextmanager
-def at_work(repo: git.Repo, settings: Settings) -> Iterator[tuple[Night, Screen]]:
-    """A night in the foreground, with progress on stderr; interrupted, it ends with exit code 130."""
+def at_work(repo: git.Repo, settings: Settings, again: str = "") -> Iterator[tuple[Night, Screen]]:
+    """A night in the foreground, with progress on stderr; interrupted, it ends with exit code 130 and says what continues it."""
     screen = Screen()
     with interruptible(screen) as interrupt:
         with open_night(repo, settings, interrupt, screen.tell, screen.show) as night:
             screen.say(f"autoresearch/{settings.tag}: {night.task.name}, profile {night.task.profile}, {night.sandbox} sandbox")
             yield night, screen
     if interrupt.soon:
-        screen.say(f"continue with: harness resume --tag {settings.tag}")
+        screen.say(f"continue with: {again or f'harness resume --tag {settings.tag}'}")
         raise typer.Exit(130)

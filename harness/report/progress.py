@@ -72,13 +72,13 @@ def prepare(records: list[Record]) -> Picture:
     if baseline is None or (first := _value(baseline)) is None:
         raise UserError("there is nothing to draw yet: the baseline has no value; `harness status` tells what is going on")
     metric, ended = baseline.metric, [(r, r.verdict) for r in records if r.verdict and r.id != BASELINE]
-    kept = [Kept(0, first, 0.0, (baseline.verdict and baseline.verdict.sigma) or 0.0, "baseline")]
+    kept = [Kept(0, first, 0.0, _spread(baseline), "baseline")]
     discarded, failed = list[tuple[int, float]](), list[int]()
     for record, verdict in ended:
         number, value = int(record.id), _value(record)
         if verdict.status == "keep" and value is not None:
             gain = metric.gain(kept[-1].value, value)
-            kept.append(Kept(number, value, gain, verdict.sigma or kept[-1].sigma, prompt.title(record)))
+            kept.append(Kept(number, value, gain, _spread(record) or kept[-1].sigma, prompt.title(record)))
         elif verdict.status == "discard" and value is not None:
             discarded.append((number, value))
         elif verdict.status != "void":
@@ -116,6 +116,12 @@ def place(points: list[tuple[float, float]], widths: list[float], size: tuple[fl
 
 def _value(record: Record) -> float | None:
     return record.value if record.value is not None and math.isfinite(record.value) else None
+
+
+def _spread(record: Record) -> float:
+    """Standard deviation of what is believed of a kept value; of one run where records are older than that belief."""
+    verdict = record.verdict
+    return (verdict and (verdict.value_sd or verdict.sigma)) or 0.0
 
 
 def _view(metric: Metric, kept: list[Kept], discarded: list[float]) -> tuple[float, float]:
@@ -173,7 +179,7 @@ def _marks(axes: Axes, picture: Picture, edge: float) -> None:
     if any(point.sigma for point in picture.kept):
         ends = [*picture.kept, picture.kept[-1]]
         low, high = ([point.value + sign * point.sigma for point in ends] for sign in (-2, 2))
-        axes.fill_between(steps, low, high, step="post", color=GREEN, alpha=0.16, linewidth=0, label="± 2 sd of a run")
+        axes.fill_between(steps, low, high, step="post", color=GREEN, alpha=0.16, linewidth=0, label="± 2 sd")
     axes.axhline(first.value, color=INK, linestyle=":", linewidth=1.2, zorder=1, label=f"baseline {shown(first.value)}")
     axes.scatter(0, first.value, s=60, c="white", edgecolors=DARK, linewidths=1, zorder=4)
 

@@ -35,8 +35,8 @@ class LocalRunner:
             found = Measurement.model_validate_json(request.result.read_text())
         except (OSError, ValidationError):
             why = f"the referee took longer than {limit:.0f} s" if ended.timed_out else f"the referee failed: {_last(ended.tail)}"
-            found = Measurement(status="void", reason=why, log_tail=ended.tail[-4096:])
-        return found.model_copy(update={"seed": request.seed, "trusted": self.trusted.name})
+            found = Measurement(status="void", reason=why, referee_tail=ended.tail[-4096:])
+        return found.model_copy(update={"seed": request.seed})
 
 
 def _last(text: str) -> str:

@@ -1,0 +1,61 @@
+"""How much two runs differ, from repeats: pooled, with the task's guess, and with what a seed does to all alike taken off."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from test_judge import record
+
+from harness.models import Metric, Record
+from harness.noise import noise
+
+METRIC = Metric(name="m", noise=0.05)
+
+
+def repeats(common: float, count: int, runs: int, seed: int) -> list[Record]:
+    """Experiments whose runs have a standard deviation of 1, of which the share `common` of the variance is the seed's."""
+    rng = random.Random(seed)
+    effects = [rng.gauss(0, common**0.5) for _ in range(runs)]
+    made = []
+    for number in range(count):
+        truth = rng.gauss(0, 10)
+        values = [truth + effect + rng.gauss(0, (1 - common) ** 0.5) for effect in effects]
+        made.append(record(f"{number:04d}", *values))
+    return made
+
+
+def test_the_guess_counts_until_repeats_say_otherwise() -> None:
+    assert noise([record("0001", 1.0)], METRIC).sigma == pytest.approx(0.05)
+    few, many = ([record(f"{n:04d}", 1.0, 1.4) for n in range(count)] for count in (1, 200))
+    assert 0.05 < noise(few, METRIC).sigma < 0.2
+    assert noise(many, METRIC).sigma == pytest.approx(0.283, rel=0.02)
+
+
+def test_a_guess_far_too_high_comes_down() -> None:
+    assert noise(repeats(0.0, 60, 3, 1), Metric(name="m", noise=10.0)).sigma < 3
+
+
+def test_no_noise_is_none() -> None:
+    assert noise(repeats(0.0, 3, 3, 1), Metric(name="m")).sigma == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_seeds_that_have_nothing_in_common_are_not_paired(seed: int) -> None:
+    assert noise(repeats(0.0, 20, 3, seed), Metric(name="m", noise=1.0)).left == 1.0
+
+
+def test_what_a_seed_does_to_all_is_taken_off() -> None:
+    records = repeats(0.8, 20, 6, 7)
+    found = noise(records, Metric(name="m", noise=1.0))
+    assert found.left < 0.6
+
+    def spread(paired: bool) -> float:
+        total = 0.0
+        for known in records:
+            values = [found.value(run) if paired else run.value or 0.0 for run in known.measurements]
+            mean = sum(values) / len(values)
+            total += sum((value - mean) ** 2 for value in values)
+        return total
+
+    assert spread(True) < 0.5 * spread(False)
