@@ -51,6 +51,7 @@ it, and the seconds that the agent was at work.
   for ever, `rate_limited_once`: 429 once; `overloaded`: 529 or 503; `context`: 400, too long; `dropped`: every answer breaks off;
   `hang`: no answer (the proposal had {hang} s, everywhere else {often} s).
 - `timeout` where a provider is busy means that the CLI was still trying again by itself.
+- An empty cell was not measured in that run; `tests/agents/test_matrix.py` says what each may be.
 
 ## Versions, and tokens as the gateway and as the CLI count them
 
