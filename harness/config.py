@@ -10,9 +10,10 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness.agentspec import AgentSpec
 from harness.models import UserError
 from harness.schema import schema as schema
-from harness.spec import AgentSpec, Defaults, Task
+from harness.spec import Defaults, Task
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,18 +39,35 @@ def load_task(path: Path, profile: str | None = None) -> Task:
 def load_agents(path: Path) -> dict[str, AgentSpec]:
     """The agents of an agents.yaml by name."""
     data, node = _read(path)
-    agents = {}
+    return {name: _agent(name, entry, path, node) for name, entry in data.items()}
+
+
+def all_agents(path: Path) -> dict[str, AgentSpec]:
+    """The agents of a repository's agents.yaml, changed and added to by the user's own file, field by field."""
+    known, own = load_agents(path), own_file("agents.yaml")
+    if not os.path.lexists(own):
+        return known
+    base, (data, node) = _read(path)[0], _read(own)
     for name, entry in data.items():
-        if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {_line(node, (name,))}: agent {name!r} is not a mapping of fields")
-        agents[name] = _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(name,))
-    return agents
+        merged = _merge(base.get(name, {}), entry) if isinstance(entry, dict) else entry
+        known[name] = _agent(name, merged, own, node)
+    return known
+
+
+def _agent(name: str, entry: Any, path: Path, node: yaml.Node | None) -> AgentSpec:
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}, line {_line(node, (name,))}: agent {name!r} is not a mapping of fields")
+    return _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(name,))
+
+
+def own_file(name: str) -> Path:
+    """Where a file of the user's own settings is: below $XDG_CONFIG_HOME/harness."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "harness" / name
 
 
 def load_defaults() -> Defaults:
     """The user's own defaults for `harness run`, from $XDG_CONFIG_HOME/harness/config.yaml; a missing file is fine."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    path = Path(home) / "harness" / "config.yaml"
+    path = own_file("config.yaml")
     if not os.path.lexists(path):
         return Defaults()
     data, node = _read(path)

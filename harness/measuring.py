@@ -6,6 +6,7 @@ from harness import judge, refs
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
+from harness.repairing import conclude
 from harness.steps import Step
 
 
@@ -27,7 +28,7 @@ def measure(night: Night, record: Record) -> Record:
         record = add(night, record, measured)
     if record.id == BASELINE and verdict.status != "keep":
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
-    return night.close(record, verdict)
+    return conclude(night, record, verdict)
 
 
 def refuse(night: Night, record: Record, checked: Measurement) -> Record:
@@ -35,7 +36,7 @@ def refuse(night: Night, record: Record, checked: Measurement) -> Record:
     if record.id == BASELINE:
         raise UserError(f"the unchanged code cannot be measured, {checked.reason}: repair it or the task, then use a new --tag")
     verdict = Verdict.model_validate({"status": checked.status, "reason": checked.reason})
-    return night.close(record, verdict, {"check.log": checked.log_tail})
+    return conclude(night, record, verdict, {"check.log": checked.log_tail})
 
 
 def repeat(night: Night, record: Record, times: int) -> Record:

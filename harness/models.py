@@ -1,7 +1,7 @@
 """The values that flow through the engine: Task -> Proposal -> Experiment -> Measurement -> Verdict -> Record.
 
 All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read
-tomorrow. What a user writes, the task among it, is in spec.py. Units are in the names: `_s` seconds, `_mb` MiB.
+tomorrow. What a user writes, the task among it, is in spec.py and agentspec.py. Units are in the names: `_s` seconds, `_mb` MiB.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from harness.spec import AgentSpec as AgentSpec
+from harness.agentspec import AgentSpec as AgentSpec
+from harness.agentspec import Kind as Kind
+from harness.agentspec import PromptSpec as PromptSpec
 from harness.spec import Budget as Budget
 from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
-from harness.spec import PromptSpec as PromptSpec
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
-from harness.spec import Value as Value
-from harness.spec import Written
+from harness.value import Value as Value
+from harness.value import Written
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
@@ -27,6 +28,72 @@ PROGRESS = "progress.json"
 
 class UserError(Exception):
     """The user's mistake, in one plain sentence that names the place and the next step; exit code 1 at the edge."""
+
+
+class Usage(Value):
+    """What an experiment's agent used at its LLM providers, as the gateway counted it. Tokens as providers bill them.
+
+    `input` is neither read from a cache (`cached`) nor written to one (`written`); `output` includes reasoning. `usd` is by list
+    price, None when a model has none. `estimated` requests were cut off before they told their count, `retries` the gateway
+    repeated. `first_s` is how long the agent took to its first request.
+    """
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    written: int = 0
+    usd: float | None = 0.0
+    estimated: int = 0
+    retries: int = 0
+    first_s: float | None = None
+    models: list[str] = []
+
+
+class Outcome(Value):
+    """How an agent's work ended, in one word and, where it left no change, in a sentence that says why."""
+
+    kind: Literal["changed", "unchanged", "refused_file", "timeout", "budget"] | Kind
+    reason: str = ""
+
+
+class Verdict(Value):
+    """What became of an experiment, why in a sentence, and the figures behind it, in the metric's unit.
+
+    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real;
+    `observed` is the difference that was measured, `error` its standard error. `value`, with `value_sd`, is what is
+    believed of the candidate's true value: for a kept one it is what the next has to beat. `sigma`: the noise of one run
+    then; `runs`: how many runs the verdict rests on. `simpler`: kept for less code, not for a gain.
+    """
+
+    status: Status
+    reason: str
+    gain: float | None = None
+    gain_sd: float | None = None
+    probability: float | None = None
+    observed: float | None = None
+    error: float | None = None
+    sigma: float | None = None
+    value: float | None = None
+    value_sd: float | None = None
+    runs: int = 0
+    simpler: bool = False
+
+
+class Try(Value):
+    """One earlier attempt at a proposal, and why the agent was asked again.
+
+    With a `verdict` it had become a candidate that failed: `tree` is its tree, `branch` the branch that it had, `files` what it
+    changed as in Proposal.
+    """
+
+    outcome: Outcome
+    seconds: float
+    verdict: Verdict | None = None
+    commit: str | None = None
+    tree: str | None = None
+    branch: str | None = None
+    files: dict[str, str | None] = {}
 
 
 class Proposal(Value):
@@ -41,10 +108,11 @@ class Proposal(Value):
     agent_version: str = ""
     seconds: float = 0.0
     exit_code: int | None = None
-    outcome: Literal["changed", "unchanged", "missing", "refused_file", "timeout", "failed"] = "changed"
-    reason: str = ""
+    outcome: Outcome = Outcome(kind="changed")
+    tries: list[Try] = []
     dropped: list[str] = []
     notebook: str = ""
+    usage: Usage | None = None
     added: int = 0
 
 
@@ -167,29 +235,6 @@ class Request(Value):
     def items(self) -> Path:
         """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
         return self.work / "items.npy"
-
-
-class Verdict(Value):
-    """What became of an experiment, why in a sentence, and the figures behind it, in the metric's unit.
-
-    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real;
-    `observed` is the difference that was measured, `error` its standard error. `value`, with `value_sd`, is what is
-    believed of the candidate's true value: for a kept one it is what the next has to beat. `sigma`: the noise of one run
-    then; `runs`: how many runs the verdict rests on. `simpler`: kept for less code, not for a gain.
-    """
-
-    status: Status
-    reason: str
-    gain: float | None = None
-    gain_sd: float | None = None
-    probability: float | None = None
-    observed: float | None = None
-    error: float | None = None
-    sigma: float | None = None
-    value: float | None = None
-    value_sd: float | None = None
-    runs: int = 0
-    simpler: bool = False
 
 
 class Record(Value):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import git
 from harness.bench import Bench
+from harness.gateway.client import Gateway
 from harness.ledger import Ledger
-from harness.models import PROGRESS, Measurement, Record, UserError, Verdict
-from harness.protocols import Agent
+from harness.models import PROGRESS, Measurement, Outcome, Record, UserError, Verdict
+from harness.protocols import Agent, Line
 from harness.state import Status, progress_of
 from harness.steps import Step, reached
+
+PATIENCE_S = 120.0  # the gateway itself holds a request back for so long
+PAUSES = {"auth": math.inf, "quota": 1800.0}  # seconds that an agent is not asked after such an outcome
 
 
 @dataclass
@@ -23,6 +29,17 @@ class Interrupt:
 
     soon: bool = False
     now: bool = False
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Until when, by the monotonic clock, an agent is not asked, and why."""
+
+    until: float
+    reason: str
+
+
+NEVER = Pause(-math.inf, "")
 
 
 @dataclass(kw_only=True)
@@ -35,7 +52,10 @@ class Night(Bench):
     interrupt: Interrupt
     tell: Callable[[Record], None]
     show: Callable[[Status], None]
+    gateway: Gateway | None = None
+    fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, Pause] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def check(self, record: Record) -> Measurement | None:
@@ -78,6 +98,7 @@ class Night(Bench):
                 elapsed_s=elapsed,
                 left_s=numbers.get("left_s", None if limit_s is None else limit_s - elapsed),
                 loss=numbers.get("loss"),
+                usd=self.gateway.latest.spent_usd if self.gateway else None,
             )
             self.state.tell(status)
             self.show(status)
@@ -88,9 +109,54 @@ class Night(Bench):
 
         return cancel
 
-    def program(self) -> tuple[str, str]:
-        """program.md as it stands in the user's work tree now, and its blob id."""
-        path = git.root(self.repo) / self.task.program
+    def line(self, record: Record) -> AbstractContextManager[Line | None]:
+        """The way of a proposal's agent to its LLM provider; None when it has none."""
+        return self.gateway.line(record.id, record.experiment.agent) if self.gateway else nullcontext()
+
+    def trouble(self, line: Line | None) -> Outcome | None:
+        """What kept the agent from its provider on a line that is closed now."""
+        if not line or not self.gateway or not self.gateway.closed.trouble:
+            return None
+        return Outcome(kind=self.gateway.closed.trouble, reason=self.gateway.closed.reason)
+
+    def pause(self, agent: str, outcome: Outcome) -> None:
+        """Ask an agent no more, or not for a while, when its account is what stops it."""
+        if outcome.kind in PAUSES:
+            self.paused[agent] = Pause(time.monotonic() + PAUSES[outcome.kind], outcome.reason)
+
+    def heed(self) -> None:
+        """Learn from the gateway who has to wait for a new quota, and whose key was refused."""
+        if not self.gateway:
+            return
+        state = self.gateway.state()
+        for name, wait in state.waiting.items():
+            seconds = math.inf if wait.until is None else wait.until - time.time()
+            if seconds > PATIENCE_S:
+                self.paused[name] = Pause(time.monotonic() + seconds, wait.reason)
+        self.paused |= {name: Pause(math.inf, reason) for name, reason in state.refused.items()}
+
+    def able(self, agent: Agent) -> Agent | None:
+        """The agent, if it may be asked now, or else the one that proposes in its place."""
+        fallback = self.fallbacks.get(agent.spec.name)
+        found = [each for each in (agent, fallback) if each and self.pause_of(each).until <= time.monotonic()]
+        return found[0] if found else None
+
+    def pause_of(self, agent: Agent) -> Pause:
+        """Until when an agent is not asked."""
+        return self.paused.get(agent.spec.name, NEVER)
+
+    def ready(self) -> list[Agent]:
+        """The agents that may be asked now, in their order, or those in their place."""
+        return [found for each in self.agents if (found := self.able(each))]
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name; the first one when the night has it no more."""
+        known = [*self.agents, *self.fallbacks.values()]
+        return next((agent for agent in known if agent.spec.name == name), self.agents[0])
+
+    def program(self, other: str = "") -> tuple[str, str]:
+        """The task's program, or an `other` one, as it stands in the user's work tree now, and its blob id."""
+        path = git.root(self.repo) / (other or self.task.program)
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:

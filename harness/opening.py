@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, static, trusted
+from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
 from harness.config import place
@@ -17,6 +19,7 @@ from harness.night import Interrupt, Night
 from harness.places import check_editable, settle
 from harness.process import PACKAGE, clean_env, python, run
 from harness.protocols import Launch, Sandbox
+from harness.providers import open_gateway
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.spec import DEFAULT_REFEREE
@@ -34,6 +37,8 @@ class Settings(Value):
     sandbox: str = "bubblewrap"
     experiments: int | None = None
     hours: float | None = None
+    cost_usd: float | None = None
+    fallback: str | None = None
 
 
 def find_task(top: Path, given: str | None) -> Path:
@@ -51,7 +56,7 @@ def find_task(top: Path, given: str | None) -> Path:
 def load_task(settings: Settings) -> Task:
     """The task with the command line's stop conditions."""
     task = config.load_task(Path(settings.task), settings.profile)
-    asked = {"experiments": settings.experiments, "hours": settings.hours}
+    asked = {"experiments": settings.experiments, "hours": settings.hours, "cost_usd": settings.cost_usd}
     stop = Stop(**{**task.stop.model_dump(), **{name: value for name, value in asked.items() if value is not None}})
     return task.model_copy(update={"stop": stop})
 
@@ -63,11 +68,14 @@ def open_night(
     """A night ready to be run, alone on its tag. What a killed harness left is cleared away or will be continued."""
     task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, check_tag(settings.tag))
     registry = git.root(repo) / "agents.yaml"
-    known = config.load_agents(registry) if settings.agents else {}
+    known = config.all_agents(registry) if settings.agents else {}
     specs = [config.find_agent(known, name, registry) for name in settings.agents]
     sandbox = sandboxes.get(settings.sandbox, secret(repo))
     chosen = [agents.get(spec, sandbox) for spec in specs]
-    with locks.hold(repo, settings.tag):
+    stand_ins = {spec.name: settings.fallback or spec.fallback for spec in specs if settings.fallback or spec.fallback}
+    fallbacks = {name: agents.get(config.find_agent(known, other, registry), sandbox) for name, other in stand_ins.items()}
+    specs = list({agent.spec.name: agent.spec for agent in (*chosen, *fallbacks.values())}.values())
+    with locks.hold(repo, settings.tag), ExitStack() as stack:
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*", f"{ALL}{settings.tag}/*"])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
@@ -80,10 +88,12 @@ def open_night(
             ledger=ledger,
             mirror=mirror.open_mirror(state.mirror, settings.tag),
             agents=chosen,
+            fallbacks=fallbacks,
             interrupt=interrupt,
             tell=tell,
             show=show,
-            versions={spec.name: version(spec, state.path) for spec in specs},
+            versions={spec.name: version(spec) for spec in specs},
+            gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )
         if settings.agents:
             replace(state.settings(settings.tag), settings.model_dump_json())
@@ -190,9 +200,15 @@ def hidden_paths(task: Task, trusted: Path, scratch: Path) -> tuple[Path, ...]:
     return tuple(Path(line) for line in log.read_text().splitlines() if line.startswith("/"))
 
 
-def version(spec: AgentSpec, scratch: Path) -> str:
+def version(spec: AgentSpec) -> str:
     """What an agent's CLI says of its version, on one line; empty when it has no command for that or it fails."""
     if not spec.version_cmd:
         return ""
-    ended = run(Launch(tuple(spec.version_cmd), clean_env(), Path("/")), scratch / "version.log", 30)
-    return ended.tail.strip().splitlines()[0][:60] if ended.code == 0 and ended.tail.strip() else ""
+    program = programs.find(spec.version_cmd[0])
+    if program is None:
+        return ""
+    path = os.pathsep.join([*map(str, program.search), os.environ.get("PATH", "")])
+    launch = Launch((str(program.path), *spec.version_cmd[1:]), clean_env(PATH=path), Path("/"))
+    ended = run(launch, Path(os.devnull), 30)
+    told = [line.strip() for line in ended.tail.splitlines() if re.search(r"\d\.\d", line)]
+    return next((line for line in told if re.fullmatch(r".{0,40}\d+\.\d+\.\d+.{0,20}", line)), told[0] if told else "")[:60]

@@ -6,7 +6,6 @@ to it is opened at once, and it becomes readable only when every process of the 
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness import limits
+from harness import usage as used
 from harness.models import UserError
 from harness.protocols import Cancel, Exit, Launch
 
@@ -62,8 +62,11 @@ class Process:
     The thread that creates it has to outlive it: the parent-death signal belongs to the thread, not to the process.
     """
 
-    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"") -> None:
-        """Start `launch`, feed it `stdin` and close it; the first megabytes of stdout and stderr go to `log`."""
+    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"", terminal: int | None = None) -> None:
+        """Start `launch`, feed it `stdin` and close it; the first megabytes of stdout and stderr go to `log`.
+
+        With a `terminal`, a descriptor, it is all three of them, and the caller reads and writes at its other end.
+        """
         self._exit: Exit | None = None
         self._tail = b""
         self._exceeded = ""
@@ -73,12 +76,12 @@ class Process:
         if launch.limits:
             self._guard = self._undo.enter_context(limits.guard(launch.limits, launch.places, launch.enforce))
         try:
-            self._start(launch, log, stdin)
+            self._start(launch, log, stdin, terminal)
         except BaseException:
             self._undo.close()
             raise
 
-    def _start(self, launch: Launch, log: Path, stdin: bytes) -> None:
+    def _start(self, launch: Launch, log: Path, stdin: bytes, terminal: int | None) -> None:
         self.started = time.monotonic()
         info_read, info_write = os.pipe()
         argv = [part.replace("{info_fd}", str(info_write)) for part in launch.argv]
@@ -87,17 +90,19 @@ class Process:
             argv = [*self._guard.prefix, *argv]
         if setpriv := shutil.which("setpriv"):
             argv = [setpriv, "--pdeathsig", "TERM" if not namespaced else "KILL", "--", *argv]
+        if terminal is not None:
+            argv = ["setsid", "--ctty", *argv]  # the terminal has to be the controlling one of its session
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._child = subprocess.Popen(
                 argv,
                 env={**launch.env, **(self._guard.env if self._guard else {})},
                 cwd=launch.cwd,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE if terminal is None else terminal,
+                stdout=subprocess.PIPE if terminal is None else terminal,
                 stderr=subprocess.STDOUT,
                 pass_fds=(*launch.fds, *([info_write] if namespaced else [])),
-                start_new_session=True,
+                start_new_session=terminal is None,
             )
         except BaseException:
             os.close(info_read)
@@ -109,9 +114,11 @@ class Process:
             threading.Thread(target=self._read, args=(log, LOG_BYTES if kept is None else kept << 20), daemon=True),
             threading.Thread(target=self._write, args=(stdin,), daemon=True),
         ]
+        if terminal is not None:
+            self._threads = []
         for thread in self._threads:
             thread.start()
-        init = _init_of(info_read) if namespaced else None
+        init = used.init_of(info_read) if namespaced else None
         os.close(info_read)
         self._handle: int | None = init[1] if init else os.pidfd_open(self.pid)
         self._signal = signal.SIGKILL if init else signal.SIGTERM
@@ -233,15 +240,3 @@ def run(launch: Launch, log: Path, deadline_s: float, cancel: Cancel = lambda: F
             if timed_out or cancel():
                 return replace(process.kill(), timed_out=timed_out, cancelled=not timed_out)
         return ended
-
-
-def _init_of(info_read: int) -> tuple[int, int] | None:
-    """The pid of the namespace's init from bubblewrap's report and a pidfd of it, or None if it ended before it made one."""
-    text = b""
-    while chunk := os.read(info_read, 4096):
-        text += chunk
-    try:
-        pid = int(json.loads(text)["child-pid"])
-        return pid, os.pidfd_open(pid)
-    except (ValueError, KeyError, ProcessLookupError):
-        return None

@@ -1,4 +1,4 @@
-"""What a sandboxed command may see and do, by its role: the one table. Whatever the role, there is no network and no key.
+"""What a sandboxed command may see and do, by its role: the one table. No role has a network or a key.
 
 A box of a role cannot be made with more than the role has (protocols.Box). What a role is not given here it does not have:
 a task or an agent can narrow a profile, never widen it.
@@ -18,11 +18,13 @@ class Profile:
 
     `gpu`: the GPU's device files, where the task's profile asks for a GPU. `home`: a private HOME on disk. `writes`: places
     on disk, an agent's folders, a run's declared outputs, files that an evaluation names; without, only temporary files.
+    `gateway`: a line to the LLM provider.
     """
 
     gpu: bool
     home: bool
     writes: bool
+    gateway: bool
     memory: float
     most_memory_mb: int
     processes: int
@@ -43,14 +45,40 @@ class Profile:
 # training fills memory and disk by design. The rest of the memory is what the machine and the harness need to go on; a
 # GPU's own memory is not counted, so one share serves every machine.
 PROFILES: dict[Role, Profile] = {
-    "agent": Profile(gpu=False, home=True, writes=True, memory=0.5, most_memory_mb=0, processes=4096, file_mb=2048, disk_mb=4096),
+    "agent": Profile(
+        gpu=False, home=True, writes=True, gateway=True, memory=0.5, most_memory_mb=0, processes=4096, file_mb=2048, disk_mb=4096
+    ),
     "check": Profile(
-        gpu=False, home=False, writes=False, memory=0.5, most_memory_mb=4096, processes=1024, file_mb=512, disk_mb=1024
+        gpu=False,
+        home=False,
+        writes=False,
+        gateway=False,
+        memory=0.5,
+        most_memory_mb=4096,
+        processes=1024,
+        file_mb=512,
+        disk_mb=1024,
     ),
     "train": Profile(
-        gpu=True, home=False, writes=True, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
+        gpu=True,
+        home=False,
+        writes=True,
+        gateway=False,
+        memory=0.8,
+        most_memory_mb=0,
+        processes=4096,
+        file_mb=8192,
+        disk_mb=16384,
     ),
     "evaluate": Profile(
-        gpu=True, home=False, writes=True, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
+        gpu=True,
+        home=False,
+        writes=True,
+        gateway=False,
+        memory=0.8,
+        most_memory_mb=0,
+        processes=4096,
+        file_mb=8192,
+        disk_mb=16384,
     ),
 }

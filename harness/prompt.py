@@ -126,7 +126,7 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
-    text += f"verdict: {verdict.status}: {_reason(verdict)}\n" if verdict else "verdict: none yet\n"
+    text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -155,6 +155,6 @@ def _line(task: Task, record: Record) -> str:
     return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
 
 
-def _reason(verdict: Verdict) -> str:
+def reason(verdict: Verdict) -> str:
     """A reason as an agent may read it: bounded, on one line. What broke outside may have come across a score."""
     return "something outside the experiment failed" if verdict.status == "void" else " ".join(verdict.reason.split())[:400]

@@ -4,60 +4,51 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import static
 from harness.harvest import Harvest, Snapshot, Unusable, harvest
-from harness.models import Proposal, Task, Verdict
+from harness.models import Outcome, Proposal, Task, Verdict
+from harness.outcome import Said
 from harness.protocols import Exit
 
 TITLE_CHARS = 100
 TEXT_CHARS = 8000
 
 
-def take(folder: Path, task: Task, before: Snapshot, notebook: str) -> tuple[Harvest | None, str]:
-    """The harvest of a dead agent's worktree, and the reason why it cannot be used if there is one."""
+def take(folder: Path, task: Task, before: Snapshot, notebook: str, litter: list[str]) -> tuple[Harvest | None, str]:
+    """The harvest of a dead agent's worktree without the CLI's litter, and the reason why it cannot be used if there is one."""
     try:
         found = harvest(folder, task.editable, task.limits.editable_kb << 10, before, notebook)
     except Unusable as reason:
         return None, str(reason)
+    left = [name for name in found.dropped if not any(fnmatchcase(name, glob) for glob in litter)]
     refused = (static.problem(name, data, task.limits) for name, data in found.files.items())
-    return found, next(filter(None, refused), "")
+    return replace(found, dropped=left), next(filter(None, refused), "")
 
 
-def describe(ended: Exit, found: Harvest | None, refused: str, version: str, ok: list[int]) -> Proposal:
-    """What the agent said of its change: EXPERIMENT.md, or else the end of its output. `ok` are exit codes that mean success."""
-    said = (found.experiment if found else "") or ended.tail.strip()[-2000:]
-    first, _, rest = said.partition("\n")
+def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, version: str) -> Proposal:
+    """What the agent said of its change: EXPERIMENT.md, or else its last message."""
+    spoke = outcome.kind in ("changed", "unchanged", "refused_file")
+    text = (found.experiment if found else "") or (said.text if spoke else "")
+    first, _, rest = text.partition("\n")
     return Proposal(
-        title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or "untitled change",
+        title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or ("untitled change" if spoke else "no proposal"),
         hypothesis=printable(rest).strip()[:TEXT_CHARS],
         agent_version=version,
         seconds=round(ended.seconds, 3),
         exit_code=ended.code,
-        outcome="refused_file"
-        if refused
-        else "timeout"
-        if ended.timed_out
-        else "failed"
-        if ended.exceeded or ended.code not in ok
-        else "changed",
-        reason=refused or ended.exceeded,
+        outcome=Outcome(kind=outcome.kind, reason=printable(outcome.reason)),
         dropped=[printable(name) for name in (found.dropped if found else [])],
         notebook=printable(found.notebook if found else ""),
     )
 
 
-def nothing_changed(ended: Exit, ok: list[int]) -> Verdict:
-    """Void when the agent failed or ran out of time or room: then no idea was tried. Otherwise it chose to change nothing."""
-    if ended.exceeded:
-        return Verdict(status="void", reason=f"the agent {ended.exceeded}")
-    if ended.timed_out:
-        return Verdict(status="void", reason=f"the agent changed nothing within {ended.seconds:.0f} s")
-    if ended.code not in ok:
-        last = next((line.strip() for line in reversed(ended.tail.splitlines()) if line.strip()), "it printed nothing")
-        return Verdict(status="void", reason=f"the agent failed with exit code {ended.code}: {printable(last)[:300]}")
-    return Verdict(status="invalid", reason="the agent changed nothing")
+def nothing_changed(outcome: Outcome) -> Verdict:
+    """Invalid when the agent chose to change nothing. Void when it failed or was kept from working: no idea was tried."""
+    return Verdict(status="invalid" if outcome.kind == "unchanged" else "void", reason=printable(outcome.reason))
 
 
 def printable(text: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from harness import git, limits, mirror, prompt
+from harness import git, limits, mirror, outcome, prompt, repairing
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
-from harness.models import Record, Verdict
-from harness.night import Night
+from harness.models import Outcome, Record, Try, Verdict
+from harness.night import PAUSES, Night
+from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
@@ -16,59 +20,166 @@ from harness.simplicity import tokens
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, worktree
 
+AGAIN = ("rate_limited", "network")
+ONCE_MORE = """
+# Once more
+
+A moment ago you were asked the same, and {why}. That was not measured. Your worktree is as it was before.
+Read `lab/history.tsv`, then make another change, which nobody has tried.
+"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones."""
+
+    ended: Exit
+    said: Said
+    found: Harvest | None
+    refused: str
+    changed: dict[str, str | None]
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Again:
+    """Why an agent is asked once more, after how many seconds, and what it is told beside the prompt."""
+
+    why: Outcome
+    wait_s: float
+    words: str = ""
+
 
 def propose(night: Night, record: Record) -> Record:
-    """Let the agent work in a worktree and take what it left; unchanged when the user interrupted it."""
-    agent = next((agent for agent in night.agents if agent.spec.name == record.experiment.agent), night.agents[0])
-    record = record.model_copy(update={"experiment": record.experiment.model_copy(update={"agent": agent.spec.name})})
-    text, blob = night.program()
-    base, tag = record.experiment.base, night.ledger.tag
-    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
+    """Let the agent work and take what it left; unchanged when the user interrupted it."""
+    agent = night.agent(record.experiment.agent)
+    text, blob = night.program(agent.spec.program)
+    experiment = record.experiment.model_copy(update={"agent": agent.spec.name})
+    record = record.model_copy(update={"experiment": experiment, "program": blob})
     records = [known for known in night.ledger.records() if known.id != record.id]
-    asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id)
-    patterns, files = night.task.editable, editable_files(night.task.editable, git.files(night.repo, base))
-    with worktree(night.mirror, f"{tag}-{record.id}", night.state.worktree(tag, record.id), base) as folder:
-        prompt.write_lab(folder, night.task, night.ledger, records)
-        link_inputs(folder, night.task.inputs, git.root(night.repo))
-        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(files), "")}
-        readable = (night.state.mirror, *night.readable)
-        box = agent_box(folder, patterns, home, readable, night.hidden, env, night.task.python)
-        box = replace(box, limits=limits.settle(night.task.limits, "agent"))
-        before = snapshot(folder, patterns, night.task.limits.editable_kb << 10)
-        reached(Step.WORKTREE_MADE)
-        seed, seconds = int(record.id), night.task.budget.propose_s
-        cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
-        ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
-        if ended.cancelled:
+    repairing.drop_branches(night, record)
+    asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id) + repairing.words(night, record)
+    tries = list(record.proposal.tries) if record.proposal else []
+    pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
+    texts = {"program.md": text, "prompt.md": asked}
+    while not isinstance(work := call(night, record, agent, asked, records), Verdict):
+        if work is None:
             return record
+        if (once_more := again(night, record, work, pauses, repairs)) is None:
+            return accept(night, record, agent, work, tries, texts)
+        asked = texts["prompt.md"] + once_more.words
+        tries.append(Try(outcome=once_more.why, seconds=round(work.ended.seconds, 3)))
+        if not rest(night, record, once_more.wait_s, once_more.why):
+            return record
+    return night.close(record, work)
+
+
+def again(night: Night, record: Record, work: Work, pauses: Iterator[float], repairs: Iterator[int]) -> Again | None:
+    """Whether the same agent is asked again: for what it is not to blame, after a wait; for nothing new, in words."""
+    if work.outcome.kind in AGAIN:
+        wait_s = next(pauses, None)
+        return None if wait_s is None else Again(work.outcome, wait_s)
+    why = nothing_new(night, record, work)
+    if why is None or next(repairs, None) is None:
+        return None
+    return Again(why, 0.0, ONCE_MORE.format(why=why.reason))
+
+
+def nothing_new(night: Night, record: Record, work: Work) -> Outcome | None:
+    """Why what an agent left costs a run for nothing, as the agent is told; None when it does not."""
+    if work.outcome.kind == "unchanged":
+        return Outcome(kind="unchanged", reason="you left the editable files as they were")
+    if work.changed and (twin := tried_before(night, git.tree_with(night.repo, record.experiment.base, work.changed))):
+        known = night.ledger.get(twin)
+        became = f": {known.verdict.status}, {prompt.reason(known.verdict)}" if known.verdict else ""
+        return Outcome(kind="unchanged", reason=f"you made the very change that was tried as experiment {twin}{became}")
+    return None
+
+
+def waits(agent: Agent) -> Iterator[float]:
+    """Seconds to wait after each call that a busy provider or a bad connection spoilt."""
+    retry = agent.spec.retry
+    return (retry.wait_s * 3**number for number in range(retry.times))
+
+
+def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
+    """Wait before an agent is asked again; False when the user interrupted it."""
+    end, phase = time.monotonic() + seconds, f"waiting: {why.reason.partition(':')[0]}"
+    cancel = night.watch(record, phase, Step.AGENT_AT_WORK, seconds)
+    while (left := end - time.monotonic()) > 0:
+        if cancel() or night.interrupt.soon:
+            return False
+        time.sleep(min(0.25, left))
+    return True
+
+
+def call(night: Night, record: Record, agent: Agent, asked: str, records: list[Record]) -> Work | Verdict | None:
+    """Have the agent work once in a worktree of its own; None when the user interrupted it."""
+    base, tag, task = record.experiment.base, night.ledger.tag, night.task
+    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
+    patterns, blobs = task.editable, git.files(night.repo, base)
+    with worktree(night.mirror, f"{tag}-{record.id}", night.state.worktree(tag, record.id), base) as folder:
+        prompt.write_lab(folder, task, night.ledger, records)
+        link_inputs(folder, task.inputs, git.root(night.repo))
+        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
+        readable = (night.state.mirror, *night.readable)
+        box = agent_box(folder, patterns, home, readable, night.hidden, env, task.python)
+        box = replace(box, limits=limits.settle(task.limits, "agent"))
+        before = snapshot(folder, patterns, task.limits.editable_kb << 10)
+        restore(night, record, folder)
+        reached(Step.WORKTREE_MADE)
+        seed, seconds = int(record.id), task.budget.propose_s
+        cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
+        with night.line(record) as line:
+            box = replace(box, gateway=line)
+            ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
+        if ended.cancelled:
+            return None
         if not folder.is_dir():
-            return night.close(record, Verdict(status="void", reason="the worktree was deleted while the agent worked in it"))
-        found, refused = take(folder, night.task, before, prompt.notebook(records))
+            return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
+        found, refused = take(folder, task, before, prompt.notebook(records), agent.spec.litter)
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
-    record = record.model_copy(update={"program": blob})
-    return accept(night, record, agent, ended, found, refused, {"program.md": text, "prompt.md": asked})
-
-
-def accept(
-    night: Night, record: Record, agent: Agent, ended: Exit, found: Harvest | None, refused: str, texts: dict[str, str]
-) -> Record:
-    """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
-    proposal = describe(ended, found, refused, night.versions.get(agent.spec.name, ""), agent.spec.ok_exit_codes)
-    blobs = git.files(night.repo, record.experiment.base)
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
-    record = record.model_copy(
-        update={"proposal": proposal.model_copy(update={"files": changed, "added": added(night, blobs, changed)})}
-    )
-    texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": ended.tail}
-    if refused:
-        why = f"the agent {ended.exceeded}, and {refused}" if ended.exceeded else refused
+    said = outcome.read(agent.spec.output, log, ended.tail)
+    failed = repairing.failed_try(record)
+    new = bool(changed) and not (failed and failed.files == changed)
+    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, new)
+    if not refused and not new and (trouble := night.trouble(line)) and not (trouble.kind in AGAIN and told.kind in PAUSES):
+        told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
+    return Work(ended, said, found, refused, changed, told)
+
+
+def restore(night: Night, record: Record, folder: Path) -> None:
+    """Put a change that is to be mended into a fresh worktree, with what its agent said of it."""
+    if (failed := repairing.failed_try(record)) is None or record.proposal is None:
+        return
+    for name, blob in failed.files.items():
+        (folder / name).unlink(missing_ok=True)
+        if blob is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(git.read(night.repo, blob))
+    (folder / "notes" / "EXPERIMENT.md").write_text(f"{record.proposal.title}\n\n{record.proposal.hypothesis}\n", "utf-8")
+
+
+def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[Try], texts: dict[str, str]) -> Record:
+    """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
+    proposal = describe(work.ended, work.said, work.found, work.outcome, night.versions.get(agent.spec.name, ""))
+    usage = night.gateway.usage(record.id) if night.gateway else None
+    more = added(night, git.files(night.repo, record.experiment.base), work.changed)
+    told = {"files": work.changed, "tries": tries, "usage": usage, "added": more}
+    record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
+    texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
+    if work.refused:
+        why = f"the agent {work.ended.exceeded}, and {work.refused}" if work.ended.exceeded else work.refused
         return night.close(record, Verdict(status="invalid", reason=why), texts)
-    if not changed:
-        return night.close(record, nothing_changed(ended, agent.spec.ok_exit_codes), texts)
-    tree = git.tree_with(night.repo, record.experiment.base, changed)
+    if work.outcome.kind != "changed":
+        night.pause(agent.spec.name, work.outcome)
+        failed = repairing.failed_try(record)
+        return night.close(record, (failed and failed.verdict) or nothing_changed(work.outcome), texts)
+    tree = git.tree_with(night.repo, record.experiment.base, work.changed)
     if twin := tried_before(night, tree):
         return night.close(record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), texts)
     commit = git.commit(night.repo, tree, [record.experiment.base], candidate_message(record), author(record))
@@ -95,9 +206,10 @@ def candidate_message(record: Record) -> str:
 
 
 def tried_before(night: Night, tree: str) -> str | None:
-    """The id of an experiment that had this very tree."""
+    """The id of an experiment that had this very tree, or a try that did."""
     for record in night.ledger.records():
         void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
-        if record.experiment.tree == tree and not void:
+        earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
+        if (record.experiment.tree == tree and not void) or tree in earlier:
             return record.id
     return None

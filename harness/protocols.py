@@ -6,10 +6,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from harness.models import AgentSpec, Limits, Measurement, Request
 from harness.profiles import PROFILES, Role
+
+
+@dataclass(frozen=True)
+class Line:
+    """The way from one proposal to its LLM provider, through the gateway. `key` opens this line only and is no secret.
+
+    `url` is what the agent is told. With a `socket` it is a relay's on the sandbox's own loopback that leads there.
+    """
+
+    url: str
+    key: str
+    socket: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -17,9 +29,9 @@ class Box:
     """What one sandboxed process may see. Every path is bound at its own place, so a path means the same on both sides.
 
     `hidden` wins over everything: a hidden file reads as empty, or not at all. The order is: readable, writable, frozen
-    (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network.
-    `limits` are settled ones (limits.settle), for everything in it together. A box with more than the profile of its role
-    has is a ValueError.
+    (read-only files and folders inside writable ones), hidden. `fds` are inherited. There is no network but `gateway`.
+    `limits` are settled ones (limits.settle), for everything in it together. `terminal`: it keeps the one it is started at.
+    A box with more than the profile of its role has is a ValueError.
     """
 
     cwd: Path
@@ -32,11 +44,18 @@ class Box:
     gpu: bool = False
     fds: tuple[int, ...] = ()
     limits: Limits | None = None
+    gateway: Line | None = None
+    terminal: bool = False
     role: Role = "agent"
 
     def __post_init__(self) -> None:
         profile = PROFILES[self.role]
-        asked = {"gpu": self.gpu, "home": self.home is not None, "writes": bool(self.writable)}
+        asked = {
+            "gpu": self.gpu,
+            "home": self.home is not None,
+            "writes": bool(self.writable),
+            "gateway": self.gateway is not None,
+        }
         if more := [name for name, given in asked.items() if given and not getattr(profile, name)]:
             raise ValueError(f"the profile {self.role!r} has no {' and no '.join(more)}")
 
@@ -84,9 +103,10 @@ Cancel = Callable[[], bool]
 
 
 class Sandbox(Protocol):
-    """Confines one command."""
+    """Confines one command. `network` is what a command in it can reach: a loopback of its own, the host's, or none at all."""
 
     name: str
+    network: Literal["own", "host", "none"]
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """Why this sandbox cannot be used here or would show a `secret` folder, and what mends it; None when all is well."""

@@ -6,13 +6,14 @@ anywhere.
 
 from __future__ import annotations
 
+import math
 import time
 
 from harness import __version__, git, refs
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
-from harness.night import Night
+from harness.night import PAUSES, Night
 from harness.proposing import propose
 from harness.steps import Step, reached
 from harness.upkeep import pack_if_needed
@@ -26,6 +27,9 @@ def research(night: Night) -> str:
         if not night.interrupt.soon:
             advance(night, record)
     while not (reason := over(night)):
+        if not night.ready():
+            wait(night)
+            continue
         advance(night, begin(night))
         control_if_due(night)
         pack_if_needed(night.repo, night.state)
@@ -34,31 +38,50 @@ def research(night: Night) -> str:
 
 def over(night: Night) -> str | None:
     """Why the night is over, or None."""
-    records = [record for record in night.ledger.records() if record.id != BASELINE]
+    records = [record for record in night.ledger.records() if record.id != BASELINE and record.verdict]
     statuses = [record.verdict.status for record in records if record.verdict]
     stop = night.task.stop
+    night.heed()
     if night.interrupt.soon or night.interrupt.now:
         return "interrupted"
     if len(statuses) - statuses.count("void") >= stop.experiments:
         return f"{stop.experiments} experiments are done"
     if stop.hours and time.monotonic() - night.started > stop.hours * 3600:
         return f"{stop.hours:g} hours are over"
-    if statuses[-MAX_VOIDS:] == ["void"] * MAX_VOIDS:
-        last = records[-1].verdict
+    if night.gateway and stop.cost_usd and (spent := night.gateway.state().spent_usd) >= stop.cost_usd:
+        return f"the {stop.cost_usd:g} USD of cost_usd are spent ({spent:.4g} USD)"
+    if not night.ready() and all(night.pause_of(agent).until == math.inf for agent in night.agents):
+        why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
+        return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
+    counted = [record.verdict for record in records if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
+    if [verdict and verdict.status for verdict in counted[-MAX_VOIDS:]] == ["void"] * MAX_VOIDS:
+        last = counted[-1]
         return (
             f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {last and last.reason}"
         )
     return None
 
 
+def wait(night: Night) -> None:
+    """Until an agent may be asked again, or the night is over for another reason."""
+    name, first = min(night.paused.items(), key=lambda item: item[1].until)
+    seconds = first.until - time.monotonic()
+    phase = f"waiting for {name}: {first.reason.partition(':')[0]}"
+    told = night.watch(night.ledger.records()[-1], phase, Step.AGENT_AT_WORK, seconds)
+    while not night.ready() and not over(night):
+        told()
+        time.sleep(0.25)
+
+
 def begin(night: Night) -> Record:
-    """The next experiment, opened on the incumbent; agents take turns."""
+    """The next experiment, opened on the incumbent; the agents that can work take turns."""
     records = night.ledger.records()
-    agent = night.agents[(len(records) - 1) % len(night.agents)]
+    turn = (len(records) - 1) % len(night.agents)
+    agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
     base = refs.resolve(night.repo, night.ledger.lab)
     assert base is not None
     experiment = Experiment(id=f"{int(records[-1].id) + 1:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
-    text, blob = night.program()
+    text, blob = night.program(agent.spec.program)
     record = new_record(experiment, night.task, night.sandbox, __version__, blob)
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 
@@ -85,6 +108,8 @@ def advance(night: Night, record: Record) -> None:
         record = propose(night, record)
     if record.state == "measuring":
         record = measure(night, record)
+        if record.state == "proposing":  # sent back to its agent, as often as it may be
+            return advance(night, record)
     if record.state == "closed":
         night.ledger.settle(record)
         forget(night)

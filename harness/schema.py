@@ -1,6 +1,6 @@
-"""JSON Schemas of the files that users write, made from spec.py, and of the measurement that a referee writes.
+"""JSON Schemas of the files that users write, made from spec.py and agentspec.py, and of a referee's measurement.
 
-    python -m harness.schema docs/schemas        write them all, after a change of spec.py or models.py
+    python -m harness.schema docs/schemas        write them all, after a change of one of them or of models.py
 
 Editors complete and check YAML with them, as the first line of each of our files asks for.
 """
@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
+from harness.agentspec import AgentSpec
 from harness.models import Measurement
-from harness.spec import AgentSpec, Defaults, Task
+from harness.spec import Defaults, Task
 
 Name = Literal["task", "agents", "config", "measurement"]
 DIALECT = "http://json-schema.org/draft-07/schema#"

@@ -1,4 +1,4 @@
-"""What a user writes, as models: task.yaml, agents.yaml, config.yaml.
+"""What a user writes, as models: task.yaml and config.yaml; agents.yaml is in agentspec.py.
 
 The docstrings below the fields are their reference; editors show them through docs/schemas/ (see schema.py). Units are
 in the names: `_s` seconds.
@@ -10,24 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-NonEmpty = Annotated[list[str], Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
+from harness.value import Natural, NonEmpty, Positive, Written
+
 DEFAULT_REFEREE = ["python", "-m", "harness.referee"]
-
-
-class Value(BaseModel):
-    """A frozen value that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Written(Value):
-    """A value that a user writes: the docstring below a field is its description."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class Metric(Written):
@@ -72,6 +59,8 @@ class Budget(Written):
 
     propose_s: Positive = 900
     """Seconds that an agent has for its proposal."""
+    propose_usd: Positive | None = None
+    """US dollars that an agent may spend at its LLM provider on one experiment."""
     startup_s: Positive = 180
     """Seconds before a run's clock starts, where the referee has such a phase."""
     run_s: Positive | None = 300
@@ -125,6 +114,10 @@ class Stop(Written):
     """After this many experiments in all."""
     hours: Positive | None = None
     """After this many hours."""
+    cost_usd: Positive | None = None
+    """When agents have spent this many US dollars at their LLM providers, by list prices."""
+    quota_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Use no more than this share of a subscription's quota; the rest is its owner's. The night waits for a new one."""
 
 
 class Task(Written):
@@ -177,40 +170,6 @@ class Task(Written):
         return paths
 
 
-class PromptSpec(Written):
-    """How a CLI takes its prompt."""
-
-    via: Literal["stdin", "arg", "file"] = "stdin"
-    """On stdin, as an argument, or as a file whose path is {prompt_file}."""
-    flag: str = ""
-    """With `via: arg`, the option whose value the prompt is; the last argument when left out."""
-
-
-class AgentSpec(Written):
-    """One entry of agents.yaml."""
-
-    name: str
-    """The entry's name, as `--agent` takes it."""
-    driver: Literal["exec"] = "exec"
-    """How the program is driven: `exec` starts it, gives it the prompt and waits for its end."""
-    argv: NonEmpty
-    """The command line, never a shell string; {python} {model} {file} {prompt_file} {home} {seed} are filled in."""
-    prompt: PromptSpec = PromptSpec()
-    """How it takes its prompt."""
-    model: str = ""
-    """The name of the model, for {model}."""
-    env: dict[str, str] = {}
-    """Variables for this agent alone, with the same placeholders as argv."""
-    home_files: dict[str, str] = {}
-    """Files of the private HOME that every proposal starts with: path -> text."""
-    version_cmd: list[str] = []
-    """Prints the version that goes into the record."""
-    install: str = ""
-    """How to get the program, for the message that it is missing."""
-    ok_exit_codes: list[int] = [0]
-    """Exit codes that are no failure; what counts is the file that the agent left."""
-
-
 class Defaults(Written):
     """What `harness run` uses when its options are left out."""
 
@@ -224,3 +183,5 @@ class Defaults(Written):
     """Stop a night after this many experiments in all."""
     hours: Positive | None = None
     """Stop a night after this many hours."""
+    cost_usd: Positive | None = None
+    """Stop a night when its agents have spent this many US dollars at their LLM providers, by list prices."""

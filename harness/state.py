@@ -18,7 +18,7 @@ MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id 
 
 
 class Status(Value):
-    """What a night is doing now. `left_s` and `loss` come from the referee and may be missing."""
+    """What a night is doing now. `left_s` and `loss` come from the referee and may be missing, `usd` is the night's so far."""
 
     pid: int
     tag: str
@@ -28,6 +28,7 @@ class Status(Value):
     elapsed_s: float
     left_s: float | None = None
     loss: float | None = None
+    usd: float | None = None
 
 
 class StateFolder:
@@ -97,9 +98,9 @@ class StateFolder:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
         for path in (self.path / "worktrees" / tag, self.path / "runs" / tag, *self.path.glob(f"trusted/*.{tag}")):
             trees.remove(path)
-        for folder in ("status", "settings"):
-            for path in (self.path / folder).glob(f"{tag}.*partial"):
-                path.unlink(missing_ok=True)
+        partial = [path for folder in ("status", "settings") for path in (self.path / folder).glob(f"{tag}.*partial")]
+        for path in (*partial, *self.path.glob(f"gateway/{tag}/*.sock")):
+            path.unlink(missing_ok=True)
         self.hush(tag)
 
     def tell(self, status: Status) -> None:

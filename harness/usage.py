@@ -6,6 +6,7 @@ The tree may be hostile: links are never followed, and nothing that it makes tak
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -201,3 +202,15 @@ def _read(path: str) -> str:
         return b"".join(iter(lambda: os.read(handle, 65536), b"")).decode("utf-8", "replace")
     finally:
         os.close(handle)
+
+
+def init_of(info_read: int) -> tuple[int, int] | None:
+    """The pid of the namespace's init from bubblewrap's report and a pidfd of it, or None if it ended before it made one."""
+    text = b""
+    while chunk := os.read(info_read, 4096):
+        text += chunk
+    try:
+        pid = int(json.loads(text)["child-pid"])
+        return pid, os.pidfd_open(pid)
+    except (ValueError, KeyError, ProcessLookupError):
+        return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness import judge, prompt
 from harness.certificates import SIDES, Certificate
 from harness.ledger import BASELINE
-from harness.models import Measurement, Metric, Record
+from harness.models import Measurement, Metric, Record, Usage
 from harness.state import Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -18,12 +18,14 @@ LOGS = {"train": "the training log", "referee": "the referee's output"}
 
 def table(records: list[Record]) -> str:
     """A line for each experiment, and a last one that counts them."""
-    lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  {'agent':<10}title"]
+    paid = any(usage(record) for record in records)
+    lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  " + (f"{'USD':>7}  " if paid else "") + f"{'agent':<10}title"]
     for record in records:
+        cost = f"{dollars(used.usd) if (used := usage(record)) else '':>7}  " if paid else ""
         status = record.verdict.status if record.verdict else record.state
         gain = judge.figure(record.verdict.gain, "+") if record.verdict and record.verdict.gain is not None else ""
         value = record.metric.shown(record.value)
-        name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {record.experiment.agent:<10}"
+        name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {cost}{record.experiment.agent:<10}"
         lines.append(cut(name + prompt.title(record)))
     return "\n".join([*lines, "", summary(records)])
 
@@ -33,8 +35,36 @@ def cut(line: str) -> str:
     return line if len(line) <= WIDTH else line[: WIDTH - 1].rstrip() + "…"
 
 
+def usage(record: Record) -> Usage | None:
+    """What an experiment's agent used at its LLM provider."""
+    return record.proposal.usage if record.proposal else None
+
+
+def dollars(usd: float | None) -> str:
+    """An amount with two figures at least; a question mark for what nobody knows."""
+    if usd is None:
+        return "?"
+    return f"{usd:.2f}" if usd >= 0.1 or not usd else f"{usd:.2g}" if usd >= 0.0001 else "<0.0001"
+
+
+def costs(records: list[Record]) -> str:
+    """What the night's models cost by list price, in all and for each merged gain; empty when nobody used one."""
+    found = [used.usd for record in records if (used := usage(record))]
+    if not found:
+        return ""
+    spent = sum(usd or 0.0 for usd in found)
+    kept = sum(bool(r.verdict and r.verdict.status == "keep" and r.id != BASELINE) for r in records)
+    text = f"; {dollars(spent)} USD" + (f", {dollars(spent / kept)} USD a merged gain" if kept else "")
+    return text + (", and more for models of unknown price" if None in found else "")
+
+
 def summary(records: list[Record]) -> str:
-    """How far the night came, honestly: a gain within the noise is not called one."""
+    """How far the night came, honestly: a gain within the noise is not called one. And what its models cost."""
+    return progress_made(records) + costs(records)
+
+
+def progress_made(records: list[Record]) -> str:
+    """How far the night came."""
     if not records or records[0].value is None:
         return "no baseline yet"
     metric, first = records[0].metric, records[0].value
@@ -66,7 +96,14 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
     lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
     lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
+    if used := usage(record):
+        tokens = f"{used.input} input, {used.cached} cached, {used.written} cache-written, {used.output} output tokens"
+        lines += [f"models    {', '.join(used.models) or 'none'}; {used.requests} requests, {tokens}"]
+        lines += [f"cost      {dollars(used.usd)} USD by list price; first request after {used.first_s or 0:.1f} s" + extra(used)]
     lines += [f"sandbox   {record.sandbox}   profile {record.profile}   harness {record.harness}"]
+    for each in proposal.tries if proposal else []:
+        what, why = (each.verdict.status, each.verdict.reason) if each.verdict else (each.outcome.kind, each.outcome.reason)
+        lines += [f"tried     {what}: {why}; {each.seconds:.1f} s, then the agent was asked again"]
     for number, run in enumerate(record.measurements, 1):
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
         lines += ["", f"run       seed {run.seed}: {run.status} {record.metric.shown(run.value)}   {run.reason}".rstrip()]
@@ -84,6 +121,13 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     if failed := text("check.log"):
         lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
+
+
+def extra(used: Usage) -> str:
+    """What was unusual about an agent's requests."""
+    told = [f"{used.retries} repeated by the gateway"] if used.retries else []
+    told += [f"{used.estimated} cut off, their tokens estimated"] if used.estimated else []
+    return "".join(f"; {part}" for part in told)
 
 
 def evidence(run: Measurement) -> list[str]:
@@ -184,4 +228,5 @@ def progress(status: Status) -> str:
     parts = [f"{status.experiment} {status.agent}: {status.phase}", f"{status.elapsed_s:.0f} s"]
     parts += [f"{status.left_s:.0f} s left"] if status.left_s is not None else []
     parts += [f"loss {status.loss:.4f}"] if status.loss is not None else []
+    parts += [f"{dollars(status.usd)} USD so far"] if status.usd else []
     return ", ".join(parts)

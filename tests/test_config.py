@@ -102,6 +102,29 @@ def test_errors_of_the_defaults_name_the_line(text: str, wanted: str, tmp_path: 
     assert str(error.value) == f"{tmp_path}/harness/config.yaml, {wanted}"
 
 
+def test_a_users_own_agents_change_and_add_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config.all_agents(ROOT / "agents.yaml") == config.load_agents(ROOT / "agents.yaml")
+    own = tmp_path / "harness/agents.yaml"
+    own.parent.mkdir()
+    own.write_text("claude: {model: opus, env: {MORE: '1'}}\nmine:\n  argv: [mine]\n")
+    known = config.all_agents(ROOT / "agents.yaml")
+    assert known["claude"].model == "opus"
+    assert known["claude"].env["DISABLE_AUTOUPDATER"] == known["claude"].env["MORE"] == "1"
+    assert known["mine"].argv == ["mine"]
+    assert known["codex"] == config.load_agents(ROOT / "agents.yaml")["codex"]
+    for text, wanted in {
+        "claude:\n  modle: opus\n": "line 2: unknown field 'modle'; did you mean 'model'?",
+        "mine: {model: m}\n": "line 1: the field 'argv' is missing",
+        "mine:\n  argv: [a]\n  errors:\n  - {match: '(', kind: auth}\n": "line 4: errors.0.match: '(' is not a regular",
+        "mine: [a]\n": "line 1: agent 'mine' is not a mapping of fields",
+    }.items():
+        own.write_text(text)
+        with pytest.raises(UserError) as error:
+            config.all_agents(ROOT / "agents.yaml")
+        assert str(error.value).startswith(f"{own}, {wanted}")
+
+
 @pytest.mark.parametrize("name", get_args(schema.Name))
 def test_the_schemas_are_up_to_date(name: schema.Name) -> None:
     stored = (ROOT / f"docs/schemas/{name}.json").read_text()

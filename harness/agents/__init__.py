@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-
+from harness.agents import programs
 from harness.agents.exec import ExecAgent
-from harness.models import AgentSpec, UserError
+from harness.agents.start import missing
+from harness.agents.tty import TtyAgent
+from harness.models import AgentSpec
 from harness.protocols import Agent, Sandbox
 
-DRIVERS = {"exec": ExecAgent}
+DRIVERS: dict[str, type[ExecAgent] | type[TtyAgent]] = {"exec": ExecAgent, "tty": TtyAgent}
 
 
 def get(spec: AgentSpec, sandbox: Sandbox) -> Agent:
     """The agent of an entry; a UserError when its program is not on this machine."""
-    program = spec.argv[0]
-    if program != "{python}" and not shutil.which(program):
-        how = f": install it with `{spec.install}`" if spec.install else ": install it, or choose another agent"
-        raise UserError(f"agent {spec.name!r} needs the program {program!r}, which is not on your PATH{how}")
+    if not installed(spec):
+        raise missing(spec)
     return DRIVERS[spec.driver](spec, sandbox)
+
+
+def installed(spec: AgentSpec) -> bool:
+    """Whether the agent's program is on this machine."""
+    return spec.argv[0].startswith("{") or programs.find(spec.argv[0]) is not None

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import certify, history, machine, nights, once
+from harness.cli import agents, certify, history, machine, nights, once
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -27,9 +27,10 @@ for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify),
     *(history.status, history.log, history.show, history.diff, history.revive),
-    *(machine.doctor, machine.agents, machine.gc, machine.schema),
+    *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
+app.add_typer(agents.app, name="agents")
 
 
 def version(asked: bool) -> None:

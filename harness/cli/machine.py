@@ -1,8 +1,7 @@
-"""Commands about this machine and its configuration: doctor, agents, gc, schema."""
+"""Commands about this machine and its configuration: doctor, gc, schema."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Annotated
 import typer
 
 from harness import __version__, config, git, gpus, limits, preflight, sandboxes, upkeep
+from harness import agents as agents_of
 from harness.cli.options import JsonOption, emit
-from harness.models import AgentSpec, UserError
-from harness.opening import find_task, not_ready, secret, version
+from harness.models import UserError
+from harness.opening import find_task, not_ready, secret
 from harness.places import settle
 from harness.state import StateFolder
 
@@ -52,8 +52,10 @@ def examine() -> list[tuple[str, str | None]]:
         task, _ = settle(config.load_task(path), path, git.root(repo), StateFolder(repo).path)
         checks.append((f"task {task.name}, profile {task.profile}", None))
         checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
-        for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
-            checks.append((f"agent {name}" + ("" if installed(spec) else f" is not installed (optional): {spec.install}"), None))
+        for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
+            checks.append(
+                (f"agent {name}" + ("" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"), None)
+            )
     except UserError as error:
         checks.append(("repository and task", str(error)))
     return checks
@@ -101,27 +103,6 @@ def graphics() -> list[tuple[str, str | None]]:
     if gpus.holders() is None:
         checks.append(("warning: nvidia-smi does not work, so what a run leaves on a GPU goes unnoticed", None))
     return checks
-
-
-def agents(as_json: JsonOption = False) -> None:
-    """The entries of agents.yaml: which are installed, in which version, and how to get the others."""
-    repo = git.open_repo(Path.cwd())
-    scratch, found = StateFolder(repo).path, []
-    for name, spec in config.load_agents(git.root(repo) / "agents.yaml").items():
-        there = installed(spec)
-        told = version(spec, scratch) if there else ""
-        found.append({"name": name, "installed": there, "version": told, "model": spec.model, "install": spec.install})
-    if as_json:
-        emit(found)
-        return
-    for each in found:
-        state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
-        typer.echo(f"{each['name']:<12}{each['model'] or '-':<16}{state}")
-
-
-def installed(spec: AgentSpec) -> bool:
-    """Whether the agent's program is on this machine."""
-    return spec.argv[0].startswith("{") or shutil.which(spec.argv[0]) is not None
 
 
 def gc(

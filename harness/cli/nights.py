@@ -13,8 +13,10 @@ import typer
 from harness import config, git, gpus, view
 from harness.cli.options import (
     AgentOption,
+    CostOption,
     CountOption,
     ExperimentArgument,
+    FallbackOption,
     HoursOption,
     JsonOption,
     NewTagOption,
@@ -42,18 +44,28 @@ def run(
     sandbox: SandboxOption = None,
     experiments: CountOption = None,
     hours: HoursOption = None,
+    cost_usd: CostOption = None,
+    fallback: FallbackOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
-    with at_work(repo, asked(repo, task, tag, profile, sandbox, agent, experiments, hours)) as (night, screen):
+    settings = asked(repo, task, tag, profile, sandbox, agent, experiments, hours, cost_usd, fallback)
+    with at_work(repo, settings) as (night, screen):
         screen.say(f"stopped: {research(night)}")
         typer.echo(view.summary(night.ledger.records()))
 
 
-def resume(tag: TagOption = None, agent: AgentOption = None, experiments: CountOption = None, hours: HoursOption = None) -> None:
+def resume(
+    tag: TagOption = None,
+    agent: AgentOption = None,
+    experiments: CountOption = None,
+    hours: HoursOption = None,
+    cost_usd: CostOption = None,
+    fallback: FallbackOption = None,
+) -> None:
     """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
     repo = git.open_repo(Path.cwd())
-    new = {"agents": agent, "experiments": experiments, "hours": hours}
+    new = {"agents": agent, "experiments": experiments, "hours": hours, "cost_usd": cost_usd, "fallback": fallback}
     settings = remembered(repo, latest(repo, tag))
     settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
     with at_work(repo, settings) as (night, screen):
@@ -112,6 +124,8 @@ def asked(
     agents: list[str] | None = None,
     experiments: int | None = None,
     hours: float | None = None,
+    cost_usd: float | None = None,
+    fallback: str | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
@@ -124,6 +138,8 @@ def asked(
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
         experiments=experiments if experiments is not None else defaults.experiments,
         hours=hours if hours is not None else defaults.hours,
+        cost_usd=cost_usd if cost_usd is not None else defaults.cost_usd,
+        fallback=fallback,
     )
 
 

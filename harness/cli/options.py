@@ -19,7 +19,7 @@ def complete_tag(incomplete: str) -> list[str]:
 
 def complete_agent(incomplete: str) -> list[str]:
     """Names of agents.yaml for shell completion."""
-    names = config.load_agents(git.root(git.open_repo(Path.cwd())) / "agents.yaml")
+    names = config.all_agents(git.root(git.open_repo(Path.cwd())) / "agents.yaml")
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -35,6 +35,11 @@ AgentOption = Annotated[
 ]
 CountOption = Annotated[int | None, typer.Option("--experiments", min=0, help="Stop when the night has this many in all.")]
 HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, help="Stop after this time.")]
+CostOption = Annotated[float | None, typer.Option("--cost-usd", min=0.001, help="Stop when the agents' models have cost this.")]
+FallbackOption = Annotated[
+    str | None,
+    typer.Option("--fallback", help="Who proposes while an agent waits for a new quota.", autocompletion=complete_agent),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskArgument = Annotated[
     str | None, typer.Argument(help="A task.yaml or its folder; found by itself when there is one.", show_default=False)

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from harness import gpus, trees
 from harness.limits import rlimits
@@ -19,6 +21,7 @@ from harness.process import clean_env, run
 from harness.protocols import Box, Launch
 from harness.sandboxes import seccomp
 from harness.sandboxes.diagnose import NONE, why
+from harness.sandboxes.init import GATEWAY
 
 INIT = Path(__file__).with_name("init.py")
 PACKAGE = INIT.parents[1]
@@ -45,6 +48,7 @@ class Bubblewrap:
     """The default sandbox on Linux."""
 
     name = "bubblewrap"
+    network: Literal["own", "host", "none"] = "own"
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs confined here; otherwise the reason and what mends it."""
@@ -65,24 +69,35 @@ class Bubblewrap:
         if root:
             for path in (*box.writable, *([box.home] if box.home else [])):
                 _give(path, OUTER_UID)
+            if box.gateway and box.gateway.socket:
+                os.chown(box.gateway.socket, OUTER_UID, OUTER_UID)
         with ExitStack() as stack:
             texts = _etc(OUTER_UID if root else INNER_UID)
             etc = {name: stack.enter_context(_in_memory(text.encode())) for name, text in texts.items()}
             calls = stack.enter_context(_in_memory(seccomp.program()))
-            command = [*_namespaces(root), *_system(etc), *_mounts(box), *_devices(box)]
+            command = [*_namespaces(root, box.terminal), *_system(etc), *_mounts(box), *_gateway(box), *_devices(box)]
             command += ["--remount-ro", "/", "--clearenv", *_environment(box), "--chdir", str(box.cwd)]
             init = [sys.executable, "-I", "-S", str(INIT), *(["--uid", str(OUTER_UID)] if root else [])]
+            init += ["--relay", str(urlsplit(box.gateway.url).port)] if box.gateway else []
             init += [*(rlimits(box.limits) if box.limits else []), "--"]
             argv = ["bwrap", *command, "--seccomp", str(calls), "--info-fd", "{info_fd}", "--", *init, *argv]
             yield Launch(tuple(argv), clean_env(), Path("/"), (*box.fds, *etc.values(), calls), box.limits, box.places)
 
 
-def _namespaces(root: bool) -> list[str]:
+def _namespaces(root: bool, terminal: bool) -> list[str]:
     """New namespaces of every kind; `--die-with-parent` and the PID namespace together leave no daemon behind."""
     user = ["--unshare-user", "--disable-userns", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
     kinds = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     keep = [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
-    death = ["--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    death = [
+        "--die-with-parent",
+        *([] if terminal else ["--new-session"]),
+        "--as-pid-1",
+        "--hostname",
+        "sandbox",
+        "--cap-drop",
+        "ALL",
+    ]
     return [*([] if root else user), *kinds, *death, *(keep if root else [])]
 
 
@@ -117,6 +132,13 @@ def _mounts(box: Box) -> list[str]:
     for path in visible(box.hidden, [Path("/usr"), *readable, *writable]):
         args += ["--tmpfs", str(path), "--remount-ro", str(path)] if path.is_dir() else ["--ro-bind", str(EMPTY), str(path)]
     return args
+
+
+def _gateway(box: Box) -> list[str]:
+    """The socket that a relay of our init leads to: read-only, so it can be talked to and not replaced."""
+    if not box.gateway or not box.gateway.socket:
+        return []
+    return [*_parents([Path(GATEWAY)]), "--ro-bind", str(box.gateway.socket), GATEWAY]
 
 
 def _parents(paths: list[Path]) -> list[str]:

@@ -5,7 +5,9 @@ write to its memory. Run by itself (`--subtree`, for the sandbox `none`) it kill
 sandbox `uid` (`--alone FD`, settings as JSON) it stays root, and whatever ends, it or the command, ends every process of
 the command's uid.
 
-    python -I -S init.py [--uid N | --alone FD] [--subtree] [--limit NPROC=100] -- true
+With `--relay PORT` connections to that port of the sandbox's loopback lead to the gateway's socket; see relay.py.
+
+    python -I -S init.py [--uid N | --alone FD] [--subtree] [--relay PORT] [--limit NPROC=100] -- true
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -26,6 +29,7 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 24, 36, 38
 CAPABILITY_VERSION_3 = 0x20080522
 MAX_PROCESSES, MAX_FILES, MAX_FILE_BYTES = 4096, 4096, 8 << 30
+GATEWAY = "/run/gateway.sock"  # where a sandbox has the gateway's socket
 KILLER = 100  # the distance from a sandbox's uid to the one that its killer has
 
 
@@ -47,6 +51,8 @@ def main(args: list[str]) -> int:
     if not alone:
         limit(given, "--subtree" in options)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if "--relay" in options:
+        start_relay(int(options[options.index("--relay") + 1]))
     child = os.fork()
     if child == 0:
         if alone:
@@ -63,6 +69,19 @@ def main(args: list[str]) -> int:
         kill_descendants()
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def start_relay(port: int) -> None:
+    """Listen on the loopback at once, and let a process of its own answer."""
+    with socket.create_server(("127.0.0.1", port), backlog=512) as listening:
+        if os.fork():
+            return
+        silent = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(silent, standard)
+        os.set_inheritable(listening.fileno(), True)
+        relay = str(Path(__file__).with_name("relay.py"))
+        execute([sys.executable, "-I", "-S", relay, str(listening.fileno()), GATEWAY])
 
 
 def settings(handle: int) -> dict[str, Any]:

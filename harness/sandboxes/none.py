@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from harness import gpus
 from harness.limits import rlimits
@@ -18,6 +19,7 @@ class NoSandbox:
     """Runs the command as the user, who then trusts the agent and everything it writes."""
 
     name = "none"
+    network: Literal["own", "host", "none"] = "host"
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """Nothing is needed."""

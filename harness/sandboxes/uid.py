@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from harness import gpus, trees
 from harness.limits import rlimits
@@ -51,6 +52,7 @@ class Uid:
     """A dedicated user id, for root in a container."""
 
     name = "uid"
+    network: Literal["own", "host", "none"] = "none"
 
     def problem(self, secret: tuple[Path, ...] = ()) -> str | None:
         """None if a trivial command runs as another user here, and none such could read home or `secret`."""

@@ -1,0 +1,173 @@
+"""An entry of agents.yaml as a model: how a coding-agent CLI is started, what its output means, what it may leave.
+
+The docstrings below the fields are their reference; docs/agents.md shows them at work.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from harness.value import NonEmpty, Positive, Written
+
+
+def regular(text: str) -> str:
+    """Reject what is no regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
+Kind = Literal["refused", "rate_limited", "auth", "quota", "network", "context", "crashed"]
+
+
+class PromptSpec(Written):
+    """How a CLI takes its prompt."""
+
+    via: Literal["stdin", "arg", "file"] = "stdin"
+    """On stdin, as an argument, or as a file whose path is {prompt_file}."""
+    flag: str = ""
+    """With `via: arg`, the option whose value the prompt is; the last argument when left out."""
+
+
+class Select(Written):
+    """Picks a text out of output that is a JSON object a line. The last line that fits counts."""
+
+    where: dict[str, str | bool | int] = {}
+    """What a line has to be: paths such as `item.type` and their values. A number in a path is a place in a list."""
+    take: str
+    """The path of the text."""
+    join: bool = False
+    """Take all lines that fit, one after the other: for text that comes in pieces."""
+
+
+class OutputSpec(Written):
+    """What the output of a CLI says."""
+
+    format: Literal["text", "json_lines"] = "text"
+    """Plain text, or a JSON object a line; lines that are none are passed over."""
+    text: Select | None = None
+    """The agent's last message, which stands in for EXPERIMENT.md where it wrote none."""
+    pattern: Annotated[str, AfterValidator(regular)] = ""
+    """With plain text, a regular expression whose first group is that message; the end of the output when left out."""
+    errors: list[Select] = []
+    """Messages that say that the work failed. Several CLIs exit with 0 all the same."""
+    session: Select | None = None
+    """The id of the session, for {session} in `resume`."""
+
+
+class ErrorRule(Written):
+    """What a message of a CLI means."""
+
+    match: Annotated[str, AfterValidator(regular)]
+    """A regular expression; case and line breaks make no difference."""
+    kind: Kind
+    """What it says; docs/agents.md tells what the harness does next."""
+
+
+class Reply(Written):
+    """What a person would type at one screen of an interactive CLI."""
+
+    pattern: Annotated[str, AfterValidator(regular)]
+    """A regular expression that the screen shows, without colours."""
+    send: str
+    """What is typed, with the placeholders of argv and {prompt}; a carriage return is written \\r."""
+    times: Annotated[int, Field(ge=1)] = 1
+    """How often at most."""
+
+
+class Retry(Written):
+    """How often a proposal is asked for again when the provider was busy or could not be reached."""
+
+    times: Annotated[int, Field(ge=0)] = 3
+    """How often at most; after that the experiment is void."""
+    wait_s: Positive = 20
+    """Seconds before the first time; each wait after it is three times as long."""
+
+
+class Provider(Written):
+    """Where an agent's model requests go. The gateway sends them there and adds the key, which no sandbox ever holds."""
+
+    api: Literal["anthropic", "openai-chat", "openai-responses", "gemini"]
+    """The protocol that the agent speaks; only its model endpoints are passed on."""
+    url: str = ""
+    """The provider's base URL as its own clients take it (OpenAI's ends in /v1); the protocol's owner when left out."""
+    key_env: str | list[str] = []
+    """The variable that holds the key, or several, of which the first that is set counts."""
+    key_cmd: list[str] = []
+    """A command that prints the key; it is run again when the provider refuses the key. Comes after the variables."""
+    auth: Literal["auto", "bearer", "x-api-key", "x-goog-api-key"] = "auto"
+    """The header that takes the key; by default the protocol's own, and a bearer for the token of a Claude subscription."""
+    web: Literal["off", "search"] = "off"
+    """Whether the provider's own web search may be used; nothing else on the internet can be."""
+
+    @property
+    def variables(self) -> list[str]:
+        """The names in `key_env`."""
+        return [self.key_env] if isinstance(self.key_env, str) else self.key_env
+
+    @model_validator(mode="after")
+    def guards_the_key(self) -> Provider:
+        """Reject a URL that is none, and one over which a key would be sent in the open."""
+        if not self.url:
+            return self
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError(f"url: {self.url!r} is not a base URL such as https://api.example.com/v1")
+        keyed, local = bool(self.variables or self.key_cmd), parts.hostname in ("127.0.0.1", "::1", "localhost")
+        if parts.scheme == "http" and keyed and not local:
+            raise ValueError(f"url: {self.url!r} would send the key unencrypted: use https")
+        return self
+
+
+class AgentSpec(Written):
+    """One entry of agents.yaml."""
+
+    name: str
+    """The entry's name, as `--agent` takes it."""
+    driver: Literal["exec", "tty"] = "exec"
+    """`exec` starts the program, gives it the prompt and waits for its end; `tty` does so at a terminal, see `expect`."""
+    argv: NonEmpty
+    """The command line, no shell string; {python} {model} {file} {prompt_file} {home} {seed} {base_url} {key} are filled in."""
+    prompt: PromptSpec = PromptSpec()
+    """How it takes its prompt."""
+    model: str = ""
+    """The name of the model, for {model}."""
+    provider: Provider | None = None
+    """Its LLM provider: {base_url} (without /v1) and {key}, which is worth nothing outside, lead there through the gateway."""
+    fallback: str = ""
+    """Another entry, which proposes while this one's provider makes it wait for a new quota."""
+    env: dict[str, str] = {}
+    """Variables for this agent alone, with the same placeholders as argv."""
+    home_files: dict[str, str] = {}
+    """Files of the private HOME that every proposal starts with: path -> text, with the same placeholders."""
+    output: OutputSpec = OutputSpec()
+    """What its output says."""
+    errors: list[ErrorRule] = []
+    """What its messages mean, beside the words that are common to providers."""
+    ok_exit_codes: list[int] = [0]
+    """Exit codes that are no failure; what counts is the file that the agent left."""
+    retry: Retry = Retry()
+    """How often a proposal is asked for again when the provider was busy or could not be reached."""
+    repairs: Annotated[int, Field(ge=0)] | None = None
+    """How often it may mend a change that crashed, and is told when it repeats one or made none; 1 with a provider, else 0."""
+    expect: list[Reply] = []
+    """With `driver: tty`, what to type at which screen."""
+    litter: list[str] = []
+    """Globs of files that the CLI itself leaves in the worktree; the record does not list them as dropped."""
+    program: str = ""
+    """A file that this agent is told instead of the task's program, relative to the root of the repository."""
+    version_cmd: list[str] = []
+    """Prints the version that goes into the record."""
+    install: str = ""
+    """How to get the program, for the message that it is missing."""
+
+    @property
+    def more_tries(self) -> int:
+        """`repairs`, or its default: programs that ask no model would only do the same again."""
+        return (1 if self.provider else 0) if self.repairs is None else self.repairs

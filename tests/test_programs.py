@@ -1,0 +1,65 @@
+"""What a sandbox has to show of an installed program: as little as it can run with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.agents import programs
+from harness.process import run
+from harness.protocols import Box
+from harness.sandboxes import get
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's home with programs installed as npm, pip and a download do it, and a secret beside them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "bin").mkdir()
+    package = tmp_path / "lib/node_modules/@a/cli"
+    package.mkdir(parents=True)
+    (package / "cli.sh").write_text('#!/usr/bin/env -S fake-node --quiet\ncat "$(dirname "$0")/data" 2>/dev/null\n')
+    (tmp_path / "bin/from-npm").symlink_to(package / "cli.sh")
+    (tmp_path / "bin/fake-node").write_text("#!/bin/sh\necho node ran $#\n")
+    (tmp_path / "bin/download").write_text("#!/bin/sh\ncat '%s' 2>&1\n" % (tmp_path / "secret"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (tmp_path / "venv/bin/from-pip").write_text(f"#!{tmp_path}/venv/bin/python\nimport sys\nprint(sys.prefix)\n")
+    (tmp_path / "bin/from-pip").symlink_to(tmp_path / "venv/bin/from-pip")
+    for path in (*tmp_path.glob("bin/*"), package / "cli.sh"):
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("from-npm", "node ran 2"), ("from-pip", "{home}/venv"), ("download", "No such file or directory")]
+)
+def test_a_program_runs_with_what_is_found_and_sees_nothing_beside(name: str, said: str, home: Path) -> None:
+    found = programs.find(name)
+    assert found is not None
+    assert not any((home / "secret").is_relative_to(folder) for folder in found.readable), found.readable
+    path = ":".join([*map(str, found.search), "/usr/bin", "/bin"])
+    (home / "work").mkdir()
+    with get("bubblewrap").wrap(
+        [str(found.path)], Box(cwd=home / "work", readable=(home / "work", *found.readable), env={"PATH": path})
+    ) as launch:
+        ended = run(launch, home / "log", 20)
+    assert said.format(home=home) in ended.tail, ended.tail
+
+
+def test_the_users_own_comes_before_ours_and_nothing_is_nothing(home: Path) -> None:
+    ours = programs.installed_here() / "bin/download"
+    ours.parent.mkdir(parents=True)
+    for name in ("download", "only-ours"):
+        ours.with_name(name).write_text("#!/bin/sh\n")
+        ours.with_name(name).chmod(0o755)
+    download, only = programs.find("download"), programs.find("only-ours")
+    assert download
+    assert download.path == home / "bin/download"
+    assert only
+    assert only.readable == (programs.installed_here(),)
+    assert programs.find("nowhere") is None
