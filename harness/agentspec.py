@@ -152,8 +152,8 @@ class AgentSpec(Written):
     """What its messages mean, beside the words that are common to providers."""
     ok_exit_codes: list[int] = [0]
     """Exit codes that are no failure; what counts is the file that the agent left."""
-    retry: Retry = Retry()
-    """How often a proposal is asked for again when the provider was busy or could not be reached."""
+    retry: Retry | None = None
+    """How often it is asked again when its words mean that its provider was busy or out of reach; by default only with a provider."""
     repairs: Annotated[int, Field(ge=0)] | None = None
     """How often it may mend a change that crashed, and is told when it repeats one or made none; 1 with a provider, else 0."""
     expect: list[Reply] = []
@@ -166,6 +166,11 @@ class AgentSpec(Written):
     """Prints the version that goes into the record."""
     install: str = ""
     """How to get the program, for the message that it is missing."""
+
+    @property
+    def patience(self) -> Retry | None:
+        """`retry`, or its default; None for what needs nobody outside, whose words about networks mean something else."""
+        return self.retry or (Retry() if self.provider else None)
 
     @property
     def more_tries(self) -> int:

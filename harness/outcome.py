@@ -1,7 +1,7 @@
 """How an agent's work ended, in one word: by the harvested file first, then by what the CLI said, then by its exit code.
 
 The exit code comes last because several CLIs exit with 0 after a failure. What a message means is told by the entry's own
-`errors`, then by the words that are common to providers and their clients.
+`errors`, then by the words that are common to providers and their clients; an agent without a provider has none to wait for.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ def outcome(spec: AgentSpec, ended: Exit, said: Said, changed: bool) -> Outcome:
     told = said.errors[-1] if said.errors else ""
     plain = "" if spec.output.format == "json_lines" and told else ended.tail[-SEARCHED_CHARS:]
     kind = _kind(spec.errors, told or plain)
-    if not kind and (told or failed or ended.timed_out):
+    if not kind and spec.patience and (told or failed or ended.timed_out):
         kind = _kind(COMMON, told or plain)
-    if not kind and not failed:
+    if not kind and spec.patience and not failed:
         kind = _kind([rule for rule in COMMON if rule.kind == "refused"], said.text)
     if kind:
         return Outcome(kind=kind, reason=f"{MEANING[kind]}: {_words(told or _matching(spec, plain) or said.text)}")

@@ -98,8 +98,8 @@ def nothing_new(night: Night, record: Record, work: Work) -> Outcome | None:
 
 def waits(agent: Agent) -> Iterator[float]:
     """Seconds to wait after each call that a busy provider or a bad connection spoilt."""
-    retry = agent.spec.retry
-    return (retry.wait_s * 3**number for number in range(retry.times))
+    retry = agent.spec.patience
+    return (retry.wait_s * 3**number for number in range(retry.times)) if retry else iter(())
 
 
 def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:

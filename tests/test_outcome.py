@@ -58,6 +58,7 @@ SAID = [
         "rate_limited",
     ),
     ("tuner", 1, "ZeroDivisionError: division by zero", "crashed"),
+    ("tuner", 1, "OSError: [Errno 101] Network is unreachable", "crashed"),
 ]
 
 
