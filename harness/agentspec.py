@@ -153,7 +153,7 @@ class AgentSpec(Written):
     ok_exit_codes: list[int] = [0]
     """Exit codes that are no failure; what counts is the file that the agent left."""
     retry: Retry | None = None
-    """How often it is asked again when its words mean a busy provider or none in reach; without a provider only if this is given."""
+    """How often it is asked again after words of a busy provider or none in reach; without a provider only if this is given."""
     repairs: Annotated[int, Field(ge=0)] | None = None
     """How often it may mend a change that crashed, and is told when it repeats one or made none; 1 with a provider, else 0."""
     expect: list[Reply] = []

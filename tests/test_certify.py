@@ -120,6 +120,7 @@ def test_a_task_without_a_test_split_is_told_plainly(lab: Lab) -> None:
     assert parsed(lab, "status")["test_split_opened"] == 0
 
 
+@pytest.mark.heavy
 def test_nothing_but_certify_opens_the_test_split(lab: Lab) -> None:
     prepare(lab)
     lab.harness("replicate", "1")
@@ -211,6 +212,7 @@ ON_THE_WAY = (
 )
 
 
+@pytest.mark.heavy
 def test_killed_at_every_step_a_certificate_loses_at_most_the_run_in_progress(lab: Lab) -> None:
     """It dies at its first step, the one that continues it at the next, and so on, and once more between two runs."""
     prepare(lab, nap=0.3)
@@ -234,6 +236,7 @@ def test_killed_at_every_step_a_certificate_loses_at_most_the_run_in_progress(la
     assert not list(lab.state.glob("runs/t/*"))
 
 
+@pytest.mark.heavy
 def test_ctrl_c_finishes_the_run_in_progress_and_says_what_continues(lab: Lab) -> None:
     prepare(lab, nap=1.0)
     child = lab.start("certify", "--seeds", "2")

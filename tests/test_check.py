@@ -154,7 +154,7 @@ def test_data_in_code_costs_no_run(lab: Lab) -> None:
     assert (
         found["verdict"]["reason"] == "toy/solution.py: a literal of 12,000 bytes at line 5: data may not be carried in the code"
     )
-    assert (found["measurements"], found["proposal"]["outcome"]) == ([], "refused_file")
+    assert (found["measurements"], found["proposal"]["outcome"]["kind"]) == ([], "refused_file")
     lab.edit("toy/task.yaml", "outputs:", "limits: {literal_kb: 0}\noutputs:")
     lab.harness("run", "--tag", "u", "--agent", "smuggler", "--experiments", "1")
     assert lab.rows("u")[1][3] == "keep"

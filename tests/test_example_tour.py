@@ -67,7 +67,8 @@ def test_a_candidate_that_forges_its_tour_is_invalid(tour: Lab) -> None:
     (tour.path / "examples/tour/solve.py").write_text(forged)
     measured = measure(tour, seed=1)
     assert (measured.status, measured.value) == ("invalid", None)
-    assert "line 2 visits city 0 a second time" in measured.reason
+    assert "line # visits city # a second time" in measured.reason  # agents read this: its numbers are masked
+    assert "line 2 visits city 0 a second time" in measured.referee_tail
 
 
 def evaluate(folder: Path, data: bytes | None) -> subprocess.CompletedProcess[str]:

@@ -38,13 +38,16 @@ def state(header: object, size: int = 24) -> bytes:
 @pytest.mark.parametrize(
     ("opening", "reason"),
     [
-        ("os.symlink('/etc', '/tmp/x'); fd = os.open('/tmp/x', os.O_PATH | os.O_NOFOLLOW)", "saved a link, not a sealed memory"),
-        ("os.mkfifo('/tmp/x'); fd = os.open('/tmp/x', os.O_RDWR)", "saved a FIFO, not a sealed memory"),
+        (
+            "os.symlink('/etc', '/tmp/made-here'); fd = os.open('/tmp/made-here', os.O_PATH | os.O_NOFOLLOW)",
+            "saved a link, not a sealed memory",
+        ),
+        ("os.mkfifo('/tmp/made-here'); fd = os.open('/tmp/made-here', os.O_RDWR)", "saved a FIFO, not a sealed memory"),
         ("fd = os.open('/dev/zero', os.O_RDONLY)", "saved a device, not a sealed memory"),
         ("fd = run._sock.fileno()", "saved a socket, not a sealed memory"),
         ("fd = os.open('/tmp', os.O_RDONLY)", "saved a folder, not a sealed memory"),
         ("fd = os.open(__file__, os.O_RDONLY)", "saved a file, not a sealed memory"),
-        ("fd = os.open('/tmp/x', os.O_RDWR | os.O_CREAT)", "saved a memory that is not sealed: it could still change"),
+        ("fd = os.open('/tmp/made-here', os.O_RDWR | os.O_CREAT)", "saved a memory that is not sealed: it could still change"),
         ("fd = os.memfd_create('x', 2)", "saved a memory that is not sealed: it could still change"),
         ("fd = int(sys.argv[3])", "saved a memory that is not sealed: it could still change"),
         (

@@ -98,9 +98,9 @@ def test_an_output_that_is_no_plain_file_is_refused(
     assert control(tmp_path / "tree" / OUTPUT)
 
 
-@pytest.mark.parametrize("work", ["os.unlink(p)", "os.rename('/tmp/x', p)", "os.symlink('/etc/passwd', 'out/other')"])
+@pytest.mark.parametrize("work", ["os.unlink(p)", "os.rename('/tmp/made-here', p)", "os.symlink('/etc/passwd', 'out/other')"])
 def test_in_the_sandbox_an_output_can_only_be_filled(tmp_path: Path, work: str) -> None:
-    found = measured(tmp_path, f"import os; p = 'out/answer.json'; open('/tmp/x', 'w').close(); {work}")
+    found = measured(tmp_path, f"import os; p = 'out/answer.json'; open('/tmp/made-here', 'w').close(); {work}")
     assert found.status == "crash"
     assert "OSError" in found.reason
 

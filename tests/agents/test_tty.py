@@ -46,7 +46,7 @@ def test_screens_are_answered_and_told_without_escape_sequences(lab: Lab) -> Non
 
 
 def test_a_screen_that_nobody_answers_ends_with_the_time(lab: Lab) -> None:
-    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 4")
+    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 2")
     interactive(lab, [{"pattern": "Trust", "send": "yes\r"}], again=True)
     lab.harness("run", "--tag", "t", "--agent", "screens", "--experiments", "1")
     assert record(lab)["proposal"]["outcome"]["kind"] == "timeout"
