@@ -1,29 +1,32 @@
 """The values that flow through the engine: Task -> Proposal -> Experiment -> Measurement -> Verdict -> Record.
 
 All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read
-tomorrow. What a user writes, the task among it, is in spec.py and agentspec.py. Units are in the names: `_s` seconds, `_mb` MiB.
+tomorrow. What a user writes, the task among it, is in spec.py and agentspec.py; what referees
+are asked and answer in measurement.py. Units are in the names: `_s` seconds, `_mb` MiB.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
 from harness.agentspec import PromptSpec as PromptSpec
+from harness.measurement import PROGRESS as PROGRESS
+from harness.measurement import Against as Against
+from harness.measurement import Audit as Audit
+from harness.measurement import Measurement as Measurement
+from harness.measurement import Request as Request
+from harness.measurement import Split as Split
 from harness.spec import Budget as Budget
 from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
 from harness.value import Value as Value
-from harness.value import Written
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
-Split = Literal["validation", "test"]
-PROGRESS = "progress.json"
 
 
 class UserError(Exception):
@@ -126,115 +129,6 @@ class Experiment(Value):
     commit: str | None = None
     tree: str | None = None
     branch: str | None = None
-
-
-class Audit(Written):
-    """What a referee checked besides the score."""
-
-    passed: bool
-    """Whether the score counts."""
-    summary: str
-    """What was found, as agents and merge messages may say it."""
-    figures: dict[str, float] = {}
-    """The figures behind it, which agents are not shown."""
-
-
-class Measurement(Written):
-    """The metric with its evidence: what a referee writes. Numbers compare where `harness` and `trusted` are the same."""
-
-    version: Literal[1] = 1
-    """Of this form."""
-    status: Literal["ok", "crash", "invalid", "void"]
-    """`void`: the infrastructure failed, not the idea."""
-    reason: str = ""
-    """Why it is not ok, in a sentence."""
-    value: float | None = None
-    """The metric."""
-    seed: int = 0
-    """The seed of the run."""
-    split: Split = "validation"
-    """What it was scored on."""
-    profile: str = ""
-    """The profile of the task."""
-    sandbox: str = ""
-    """What confined the candidate."""
-    limits: str = ""
-    """Who held it to its limits."""
-    seconds: dict[str, float] = {}
-    """Wall-clock seconds by phase."""
-    cpu_s: float = 0.0
-    """CPU seconds of the run."""
-    peak_memory_mb: float = 0.0
-    """The most memory that one process of the run had, in MiB."""
-    figures: dict[str, float] = {}
-    """The task's own numbers of the run, which agents are shown."""
-    hidden_figures: dict[str, float] = {}
-    """The task's own numbers of the evaluation: they may tell of the score, so people see them, never agents."""
-    notes: dict[str, str] = {}
-    """What the candidate said of itself."""
-    curve: list[tuple[int, float]] = []
-    """(step, loss) as the candidate logged it; for pictures only."""
-    log_tail: str = ""
-    """The end of what the candidate printed."""
-    referee_tail: str = ""
-    """The end of what measured it: it may tell of scores, so it is shown to people, never to agents."""
-    audit: Audit | None = None
-    """What was checked besides the score."""
-    checkpoint: str = ""
-    """SHA-256 of what was scored."""
-    hardware: dict[str, str] = {}
-    """What it ran on."""
-    versions: dict[str, str] = {}
-    """Of the interpreter, the libraries and the data."""
-    harness: str = ""
-    """The version of the harness."""
-    trusted: str = ""
-    """Hashes of what measured: the frozen files, the terms of the task, and programs outside the repository."""
-
-    def facts(self) -> Measurement:
-        """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""
-        return self.model_copy(update={"curve": [], "log_tail": "", "referee_tail": ""})
-
-
-class Against(Value):
-    """What a referee may compare a run with: the baseline's runs, and a file of the incumbent's value of each item."""
-
-    baseline: list[Measurement] = []
-    items: Path | None = None
-
-
-class Request(Value):
-    """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
-
-    Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
-    `hidden` wins over everything. `split` is "test" only for what agents never learn of: certificates and promotions.
-    """
-
-    task: Task
-    tree: Path
-    work: Path
-    commit: str
-    seed: int
-    sandbox: str
-    split: Split = "validation"
-    against: Against = Against()
-    hidden: list[Path] = []
-    readable: list[Path] = []
-
-    @property
-    def result(self) -> Path:
-        """Where the referee writes its one Measurement."""
-        return self.work / "measurement.json"
-
-    @property
-    def progress(self) -> Path:
-        """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float}."""
-        return self.work / PROGRESS
-
-    @property
-    def items(self) -> Path:
-        """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
-        return self.work / "items.npy"
 
 
 class Record(Value):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness import judge, prompt
 from harness.certificates import SIDES, Certificate
 from harness.ledger import BASELINE
-from harness.models import Measurement, Metric, Record, Usage
+from harness.models import Measurement, Metric, Record, Usage, Verdict
 from harness.state import Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -23,11 +23,18 @@ def table(records: list[Record]) -> str:
     for record in records:
         cost = f"{dollars(used.usd) if (used := usage(record)) else '':>7}  " if paid else ""
         status = record.verdict.status if record.verdict else record.state
-        gain = judge.figure(record.verdict.gain, "+") if record.verdict and record.verdict.gain is not None else ""
+        gain = believed(record.verdict) if record.verdict else ""
         value = record.metric.shown(record.value)
         name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {cost}{record.experiment.agent:<10}"
         lines.append(cut(name + prompt.title(record)))
     return "\n".join([*lines, "", summary(records)])
+
+
+def believed(verdict: Verdict) -> str:
+    """A gain as what is believed of it; a tenth of the noise is nothing."""
+    if verdict.gain is None:
+        return ""
+    return "~0" if verdict.sigma and abs(verdict.gain) < verdict.sigma / 10 else judge.figure(verdict.gain, "+")
 
 
 def cut(line: str) -> str:
