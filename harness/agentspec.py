@@ -9,7 +9,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from harness.value import NonEmpty, Positive, Written
 
@@ -148,6 +148,10 @@ class AgentSpec(Written):
     """Files of the private HOME that every proposal starts with: path -> text, with the same placeholders."""
     output: OutputSpec = OutputSpec()
     """What its output says."""
+    resume: list[str] = []
+    """What argv ends with to go on with an earlier session, whose id is {session}; see `context`."""
+    context: Literal["fresh", "resume"] = "fresh"
+    """`fresh` starts every proposal anew; `resume` goes on with the CLI's own session, in a private HOME that lasts the night."""
     errors: list[ErrorRule] = []
     """What its messages mean, beside the words that are common to providers."""
     ok_exit_codes: list[int] = [0]
@@ -166,6 +170,15 @@ class AgentSpec(Written):
     """Prints the version that goes into the record."""
     install: str = ""
     """How to get the program, for the message that it is missing."""
+
+    @field_validator("context")
+    @classmethod
+    def can_resume(cls, context: str, info: ValidationInfo) -> str:
+        """Reject `resume` where nothing says how."""
+        output = info.data.get("output")
+        if context == "resume" and not (info.data.get("resume") and output and output.session):
+            raise ValueError("this agent cannot resume a session: `resume` and, below `output`, `session` have to say how")
+        return context
 
     @property
     def patience(self) -> Retry | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, mirror, outcome, prompt, repairing
+from harness import git, limits, mirror, outcome, prompt, repairing, sessions
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -31,7 +31,10 @@ Read `lab/history.tsv`, then make another change, which nobody has tried.
 
 @dataclass(frozen=True)
 class Work:
-    """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones."""
+    """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones.
+
+    `resumed`: it went on with an earlier session.
+    """
 
     ended: Exit
     said: Said
@@ -39,6 +42,7 @@ class Work:
     refused: str
     changed: dict[str, str | None]
     outcome: Outcome
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ def propose(night: Night, record: Record) -> Record:
 
 
 def again(night: Night, record: Record, work: Work, pauses: Iterator[float], repairs: Iterator[int]) -> Again | None:
-    """Whether the same agent is asked again: for what it is not to blame, after a wait; for nothing new, in words."""
+    """Whether the same agent is asked again: without a session that is lost; after a wait; for nothing new, in words."""
+    if work.resumed and work.outcome.kind in sessions.LOST:
+        return Again(work.outcome, 0.0)
     if work.outcome.kind in AGAIN:
         wait_s = next(pauses, None)
         return None if wait_s is None else Again(work.outcome, wait_s)
@@ -115,15 +121,17 @@ def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
 
 def call(night: Night, record: Record, agent: Agent, asked: str, records: list[Record]) -> Work | Verdict | None:
     """Have the agent work once in a worktree of its own; None when the user interrupted it."""
-    base, tag, task = record.experiment.base, night.ledger.tag, night.task
+    base, tag, task, spec = record.experiment.base, night.ledger.tag, night.task, agent.spec
     mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
     patterns, blobs = task.editable, git.files(night.repo, base)
-    with worktree(night.mirror, f"{tag}-{record.id}", night.state.worktree(tag, record.id), base) as folder:
+    place = night.state.worktree(tag, spec.name if spec.context == "resume" else record.id)  # a session knows its paths
+    with worktree(night.mirror, f"{tag}-{record.id}", place, base) as folder:
         prompt.write_lab(folder, task, night.ledger, records)
         link_inputs(folder, task.inputs, git.root(night.repo))
-        home, env = night.state.home(tag, agent.spec.name), {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
+        session = sessions.begin(night.state, tag, spec)
+        env = {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
         readable = (night.state.mirror, *night.readable)
-        box = agent_box(folder, patterns, home, readable, night.hidden, env, task.python)
+        box = agent_box(folder, patterns, session.home, readable, night.hidden, env, task.python)
         box = replace(box, limits=limits.settle(task.limits, "agent"))
         before = snapshot(folder, patterns, task.limits.editable_kb << 10)
         restore(night, record, folder)
@@ -132,24 +140,25 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
         cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
         with night.line(record) as line:
             box = replace(box, gateway=line)
-            ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon)
+            ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon, session.id)
         if ended.cancelled:
             return None
         if not folder.is_dir():
             return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
-        found, refused = take(folder, task, before, prompt.notebook(records), agent.spec.litter)
+        found, refused = take(folder, task, before, prompt.notebook(records), spec.litter)
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
     files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
     files |= dict.fromkeys(found.deleted if found else [])
     changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
-    said = outcome.read(agent.spec.output, log, ended.tail)
+    said = outcome.read(spec.output, log, ended.tail)
     failed = repairing.failed_try(record)
     new = bool(changed) and not (failed and failed.files == changed)
-    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(agent.spec, ended, said, new)
+    told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(spec, ended, said, new)
     if not refused and not new and (trouble := night.trouble(line)) and not (trouble.kind in AGAIN and told.kind in PAUSES):
         told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
-    return Work(ended, said, found, refused, changed, told)
+    sessions.end(night.state, tag, spec, said.session or session.id, told)
+    return Work(ended, said, found, refused, changed, told, bool(session.id))
 
 
 def restore(night: Night, record: Record, folder: Path) -> None:

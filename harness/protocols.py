@@ -120,8 +120,11 @@ class Agent(Protocol):
 
     spec: AgentSpec
 
-    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel) -> Exit:
-        """Run the agent in its sandbox until it ends, is cancelled or `deadline_s` seconds are over; its tree is dead after."""
+    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel, session: str = "") -> Exit:
+        """Run the agent in its sandbox until it ends, is cancelled or `deadline_s` seconds are over; its tree is dead after.
+
+        With a `session`, the id of one that it had in the same HOME, it goes on with that.
+        """
 
 
 class Runner(Protocol):

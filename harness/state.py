@@ -54,11 +54,12 @@ class StateFolder:
         return path
 
     def home(self, tag: str, agent: str) -> Path:
-        """An agent's private HOME, empty: a link that an earlier proposal left could lead our own writing anywhere."""
-        path = self.path / "homes" / tag / agent
-        trees.remove(path)
-        path.mkdir(parents=True)
-        return path
+        """An agent's private HOME, as its last proposal left it; see sessions.py."""
+        return self.path / "homes" / tag / agent
+
+    def session(self, tag: str, agent: str) -> Path:
+        """Where the id of the session is noted that an agent's next proposal goes on with."""
+        return self.path / "sessions" / tag / agent
 
     def log(self, tag: str, experiment: str) -> Path:
         """The transcript of a proposal."""

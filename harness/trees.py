@@ -39,7 +39,7 @@ def remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
         return
-    with suppress(OSError), _opened(str(path)) as top:
+    with suppress(OSError), opened(str(path)) as top:
         _empty(top)
     with suppress(OSError):
         path.rmdir()
@@ -52,10 +52,10 @@ def _empty(top: int) -> None:
             if _unlinked(name, top):
                 continue
             stuck.add(name)
-            with suppress(OSError), _opened(name, top) as inner:
+            with suppress(OSError), opened(name, top) as inner:
                 for each in _names(inner):
                     if not _unlinked(each, inner):
-                        with suppress(OSError), _opened(each, inner):  # which makes it ours to move
+                        with suppress(OSError), opened(each, inner):  # which makes it ours to move
                             os.rename(each, next(new), src_dir_fd=inner, dst_dir_fd=top)
                 os.rmdir(name, dir_fd=top)
                 stuck.discard(name)
@@ -76,7 +76,7 @@ def _unlinked(name: str, folder: int) -> bool:
 
 
 @contextmanager
-def _opened(name: str, folder: int | None = None) -> Iterator[int]:
+def opened(name: str, folder: int | None = None) -> Iterator[int]:
     """A folder to read and to write in, whatever its mode was."""
     handle = os.open(name, os.O_PATH | FOLDER, dir_fd=folder)
     try:

@@ -24,6 +24,7 @@ KINDS = {
     "runs": "files of a void run",
     "worktrees": "worktree of a killed harness",
     "homes": "an agent's home",
+    "sessions": "ids of agents' sessions",
     "items": "values of single items",
 }
 

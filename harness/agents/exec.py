@@ -17,9 +17,9 @@ class ExecAgent:
         """Nothing is started yet."""
         self.spec, self.sandbox = spec, sandbox
 
-    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel) -> Exit:
+    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel, session: str = "") -> Exit:
         """Run the CLI once in `box`; what it changed is for the caller to read, its exit code proves nothing."""
-        start = prepare(self.spec, prompt, box, seed)
+        start = prepare(self.spec, prompt, box, seed, session)
         stdin = prompt.encode() if self.spec.prompt.via == "stdin" else b""
         with self.sandbox.wrap(start.argv, start.box) as launch:
             return run(launch, log, deadline_s, cancel, stdin)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from harness import trees
 from harness.agents import programs
 from harness.models import AgentSpec, UserError
 from harness.protocols import Box
@@ -24,10 +26,10 @@ class Start:
     values: dict[str, str]
 
 
-def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int) -> Start:
-    """The command of an entry, with its HOME as the entry wants it."""
+def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = "") -> Start:
+    """The command of an entry, with its HOME as the entry wants it; with a `session`, the one that goes on with that."""
     assert box.home is not None
-    values = {"python": sys.executable, "model": spec.model, "home": str(box.home), "seed": str(seed)}
+    values = {"python": sys.executable, "model": spec.model, "home": str(box.home), "seed": str(seed), "session": session}
     values |= {"prompt_file": str(box.home / "prompt.md"), "file": box.env.get("HARNESS_FILE", "")}
     values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway else {}
     files = {name: fill(text, values) for name, text in spec.home_files.items()}
@@ -36,7 +38,7 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int) -> Start:
         files["prompt.md"] = prompt
     for name, text in files.items():
         write_beneath(box.home, name, text)
-    argv = [fill(part, values) for part in spec.argv]
+    argv = [fill(part, values) for part in (*spec.argv, *(spec.resume if session else ()))]
     if spec.prompt.via == "arg":
         asked = f"Your task is in the file {values['prompt_file']}: read all of it, then do what it says." if long else prompt
         argv += [*([spec.prompt.flag] if spec.prompt.flag else []), asked]
@@ -65,36 +67,23 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 
 def write_beneath(folder: Path, name: str, text: str) -> None:
-    """Write a file below a folder that an agent may have left links in: none of them is followed, what is in the way goes."""
-    parts = PurePosixPath(name).parts
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(folder, flags)
-    try:
-        for part in parts[:-1]:
-            inner = _enter(handle, part, flags)
-            os.close(handle)
-            handle = inner
-        _make_room(handle, parts[-1])
-        file = os.open(parts[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=handle)
+    """Write a file below a folder that an agent may have left anything in: no link is followed, what is in the way goes."""
+    *above, last = PurePosixPath(name).parts
+    with ExitStack() as stack:
+        handle = stack.enter_context(trees.opened(str(folder)))
+        for part in above:
+            handle = stack.enter_context(_entered(handle, part))
+        trees.remove(Path(f"/proc/self/fd/{handle}/{last}"))
+        file = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=handle)
         with os.fdopen(file, "w", encoding="utf-8") as out:
             out.write(text)
-    finally:
-        os.close(handle)
 
 
-def _enter(handle: int, name: str, flags: int) -> int:
-    """A handle of a folder within another; made anew when something else has its name."""
-    try:
-        return os.open(name, flags, dir_fd=handle)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        os.unlink(name, dir_fd=handle)
-    os.mkdir(name, 0o755, dir_fd=handle)
-    return os.open(name, flags, dir_fd=handle)
-
-
-def _make_room(handle: int, name: str) -> None:
-    """Remove a file or a link, so that a new file does not write through it."""
+def _entered(handle: int, name: str) -> AbstractContextManager[int]:
+    """A folder within another; made anew when something else has its name."""
     with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=handle)
+        if not stat.S_ISDIR(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=handle)
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=handle)
+    return trees.opened(name, handle)

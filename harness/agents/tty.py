@@ -44,10 +44,10 @@ class TtyAgent:
         """Nothing is started yet."""
         self.spec, self.sandbox = spec, sandbox
 
-    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel) -> Exit:
+    def propose(self, prompt: str, box: Box, log: Path, seed: int, deadline_s: float, cancel: Cancel, session: str = "") -> Exit:
         """Answer the screens of the CLI until it ends, is cancelled or `deadline_s` seconds are over; its tree is dead after."""
         env = {**box.env, "TERM": "xterm-256color", "LINES": str(ROWS), "COLUMNS": str(COLUMNS)}
-        start = prepare(self.spec, prompt, replace(box, terminal=True, env=env), seed)
+        start = prepare(self.spec, prompt, replace(box, terminal=True, env=env), seed, session)
         log.parent.mkdir(parents=True, exist_ok=True)
         with self.sandbox.wrap(start.argv, start.box) as launch, terminal() as (ours, theirs), log.open("w") as transcript:
             with Process(launch, log, terminal=theirs) as process:
