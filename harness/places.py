@@ -28,7 +28,7 @@ class Interpreter:
 
 
 def settle(task: Task, file: Path, root: Path, scratch: Path) -> tuple[Task, tuple[Path, ...]]:
-    """The task with absolute inputs and interpreter, and what sandboxes have to show for them.
+    """The task with absolute inputs, papers and interpreter, and what sandboxes have to show for inputs and interpreter.
 
     `file` is its task.yaml, `root` the repository's; logs go to `scratch`, the harness's own folder.
     """
@@ -49,7 +49,8 @@ def settle(task: Task, file: Path, root: Path, scratch: Path) -> tuple[Task, tup
         if any((root / name).is_relative_to(path) for path in inputs):
             raise UserError(f"{place(file, task.profile, 'outputs')}: the output {name} lies in an input, which is read-only")
     readable = dict.fromkeys(each for _, path, _ in shown for each in (path, path.resolve()))
-    return task.model_copy(update={"inputs": [str(path) for path in inputs], "python": program}), tuple(readable)
+    found = {"inputs": [str(path) for path in inputs], "python": program, "papers": _papers(task, file, root, scratch)}
+    return task.model_copy(update=found), tuple(readable)
 
 
 def interpreter(program: Path, scratch: Path) -> Interpreter | str:
@@ -104,6 +105,20 @@ def _input(task: Task, file: Path, root: Path, index: int) -> Path:
     if not os.access(path, os.R_OK):
         raise UserError(f"{where}: the input {text} cannot be read: make it readable with `chmod -R a+rX {path}`")
     return path
+
+
+def _papers(task: Task, file: Path, root: Path, scratch: Path) -> str:
+    """The absolute path of the folder that agents may read; empty when the task names none. It has to be there."""
+    if not task.papers:
+        return ""
+    where, path = place(file, task.profile, "papers"), _path(task.papers, root).resolve()
+    if not path.is_dir():
+        raise UserError(f"{where}: the folder {task.papers} does not exist ({path}): create it, or correct the path")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(f"{where}: the folder {task.papers} cannot be read: make it readable with `chmod -R a+rX {path}`")
+    if _tells_too_much(path, root, scratch):
+        raise UserError(f"{where}: {task.papers} would show the repository or the harness's own files: use a folder beside them")
+    return str(path)
 
 
 def _path(text: str, root: Path) -> Path:

@@ -40,6 +40,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         editable=editable(task),
         check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
+        papers="- `lab/papers/`: what the researcher collected for you to read, read-only.\n" if task.papers else "",
         id=experiment,
         counts=counts(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),

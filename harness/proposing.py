@@ -18,7 +18,7 @@ from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
 from harness.simplicity import tokens
 from harness.steps import Step, reached
-from harness.workspace import agent_box, link_inputs, worktree
+from harness.workspace import agent_box, link_inputs, show_papers, worktree
 
 AGAIN = ("rate_limited", "network")
 ONCE_MORE = """
@@ -130,7 +130,7 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
         link_inputs(folder, task.inputs, git.root(night.repo))
         session = sessions.begin(night.state, tag, spec)
         env = {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
-        readable = (night.state.mirror, *night.readable)
+        readable = (night.state.mirror, *night.readable, *show_papers(folder, task.papers))
         box = agent_box(folder, patterns, session.home, readable, night.hidden, env, task.python)
         box = replace(box, limits=limits.settle(task.limits, "agent"))
         before = snapshot(folder, patterns, task.limits.editable_kb << 10)

@@ -143,6 +143,8 @@ class Task(Written):
     """The trusted program that is given the folder of the outputs and prints {"value": ...} on its last line."""
     inputs: list[str] = []
     """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
+    papers: str = ""
+    """A folder of yours that agents may read as lab/papers/, and no run may: absolute, from `~`, or in the repository."""
     check: list[str] = []
     """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
     python: str = ""

@@ -45,6 +45,14 @@ def link_inputs(tree: Path, inputs: Iterable[str], root: Path) -> None:
             place.symlink_to(path)
 
 
+def show_papers(tree: Path, papers: str) -> tuple[Path, ...]:
+    """Make the folder `papers`, if there is one, reachable as lab/papers/; what the sandbox has to show for it."""
+    if not papers or not Path(papers).is_dir():
+        return ()
+    (tree / "lab" / "papers").symlink_to(papers)
+    return (Path(papers),)
+
+
 def agent_box(
     folder: Path,
     patterns: list[str],
