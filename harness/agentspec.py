@@ -6,7 +6,7 @@ The docstrings below the fields are their reference; docs/agents.md shows them a
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -125,13 +125,21 @@ class Provider(Written):
         return self
 
 
+ACP_OUTPUT = {
+    "format": "json_lines",
+    "text": {"where": {"type": "said"}, "take": "text"},
+    "errors": [{"where": {"type": "failed"}, "take": "message"}],
+}
+
+
 class AgentSpec(Written):
     """One entry of agents.yaml."""
 
     name: str
     """The entry's name, as `--agent` takes it."""
-    driver: Literal["exec", "tty"] = "exec"
-    """`exec` starts the program, gives it the prompt and waits for its end; `tty` does so at a terminal, see `expect`."""
+    driver: Literal["exec", "tty", "acp"] = "exec"
+    """`exec` starts the program, gives it the prompt and waits for its end; `tty` does so at a terminal, see `expect`; `acp`
+    speaks the Agent Client Protocol with it, which needs neither `prompt` nor `output`."""
     argv: NonEmpty
     """The command line, no shell string; {python} {model} {file} {prompt_file} {home} {seed} {base_url} {key} are filled in."""
     prompt: PromptSpec = PromptSpec()
@@ -171,12 +179,18 @@ class AgentSpec(Written):
     install: str = ""
     """How to get the program, for the message that it is missing."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def says_what_its_driver_notes(cls, data: Any) -> Any:
+        """An agent of the driver `acp` says what the protocol lets it say."""
+        return {"output": ACP_OUTPUT, **data} if isinstance(data, dict) and data.get("driver") == "acp" else data
+
     @field_validator("context")
     @classmethod
     def can_resume(cls, context: str, info: ValidationInfo) -> str:
         """Reject `resume` where nothing says how."""
         output = info.data.get("output")
-        if context == "resume" and not (info.data.get("resume") and output and output.session):
+        if context == "resume" and not (info.data.get("resume") and output and output.session and info.data["driver"] != "acp"):
             raise ValueError("this agent cannot resume a session: `resume` and, below `output`, `session` have to say how")
         return context
 

@@ -29,6 +29,7 @@ LOG_BYTES = 4 << 20
 TAIL_BYTES = 16 << 10
 KILL_WAIT_S = 15.0
 TERM_WAIT_S = 10.0
+Pipes = tuple[int, int]
 UNKILLABLE = 75  # the exit code of a referee that could not end a tree
 ENV_ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
 
@@ -62,10 +63,13 @@ class Process:
     The thread that creates it has to outlive it: the parent-death signal belongs to the thread, not to the process.
     """
 
-    def __init__(self, launch: Launch, log: Path, stdin: bytes = b"", terminal: int | None = None) -> None:
+    def __init__(
+        self, launch: Launch, log: Path, stdin: bytes = b"", terminal: int | None = None, pipes: Pipes | None = None
+    ) -> None:
         """Start `launch`, feed it `stdin` and close it; the first megabytes of stdout and stderr go to `log`.
 
-        With a `terminal`, a descriptor, it is all three of them, and the caller reads and writes at its other end.
+        With a `terminal`, a descriptor, it is all three of them, and the caller reads and writes at its other end;
+        `pipes` are its stdin and its stdout likewise, and the log is left to stderr.
         """
         self._exit: Exit | None = None
         self._tail = b""
@@ -76,12 +80,12 @@ class Process:
         if launch.limits:
             self._guard = self._undo.enter_context(limits.guard(launch.limits, launch.places, launch.enforce))
         try:
-            self._start(launch, log, stdin, terminal)
+            self._start(launch, log, stdin, terminal, pipes)
         except BaseException:
             self._undo.close()
             raise
 
-    def _start(self, launch: Launch, log: Path, stdin: bytes, terminal: int | None) -> None:
+    def _start(self, launch: Launch, log: Path, stdin: bytes, terminal: int | None, pipes: Pipes | None) -> None:
         self.started = time.monotonic()
         info_read, info_write = os.pipe()
         argv = [part.replace("{info_fd}", str(info_write)) for part in launch.argv]
@@ -98,9 +102,9 @@ class Process:
                 argv,
                 env={**launch.env, **(self._guard.env if self._guard else {})},
                 cwd=launch.cwd,
-                stdin=subprocess.PIPE if terminal is None else terminal,
-                stdout=subprocess.PIPE if terminal is None else terminal,
-                stderr=subprocess.STDOUT,
+                stdin=pipes[0] if pipes else subprocess.PIPE if terminal is None else terminal,
+                stdout=pipes[1] if pipes else subprocess.PIPE if terminal is None else terminal,
+                stderr=subprocess.PIPE if pipes else subprocess.STDOUT,
                 pass_fds=(*launch.fds, *([info_write] if namespaced else [])),
                 start_new_session=terminal is None,
             )
@@ -114,8 +118,8 @@ class Process:
             threading.Thread(target=self._read, args=(log, LOG_BYTES if kept is None else kept << 20), daemon=True),
             threading.Thread(target=self._write, args=(stdin,), daemon=True),
         ]
-        if terminal is not None:
-            self._threads = []
+        if terminal is not None or pipes:
+            self._threads = self._threads[: 1 if pipes else 0]
         for thread in self._threads:
             thread.start()
         init = used.init_of(info_read) if namespaced else None
@@ -215,8 +219,9 @@ class Process:
         self._exit = Exit(code, seconds, cpu_s, memory_mb, self.tail(), exceeded=exceeded, limits=held_by)
 
     def _read(self, log: Path, limit: int) -> None:
-        assert self._child.stdout is not None
-        with log.open("wb", buffering=0) as file, self._child.stdout as pipe:
+        source = self._child.stdout or self._child.stderr
+        assert source is not None
+        with log.open("wb", buffering=0) as file, source as pipe:
             while chunk := os.read(pipe.fileno(), 65536):
                 self._tail = (self._tail + chunk)[-TAIL_BYTES:]
                 with suppress(OSError):  # a full disk costs the log; the pipe is emptied, or the child would hang

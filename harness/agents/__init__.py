@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from harness.agents import programs
+from harness.agents.acp import AcpAgent
 from harness.agents.exec import ExecAgent
 from harness.agents.start import missing
 from harness.agents.tty import TtyAgent
 from harness.models import AgentSpec
 from harness.protocols import Agent, Sandbox
 
-DRIVERS: dict[str, type[ExecAgent] | type[TtyAgent]] = {"exec": ExecAgent, "tty": TtyAgent}
+DRIVERS: dict[str, type[ExecAgent | TtyAgent | AcpAgent]] = {"exec": ExecAgent, "tty": TtyAgent, "acp": AcpAgent}
 
 
 def get(spec: AgentSpec, sandbox: Sandbox) -> Agent:
