@@ -18,7 +18,8 @@ def talk(lab: Lab, how: str, propose_s: int = 20) -> dict[str, Any]:
     """A night of one experiment with the tiny agent; its proposal."""
     outside = lab.path.parent / "precious"
     outside.write_text("mine")
-    entry = {"driver": "acp", "argv": ["{python}", "-c", SCRIPT, how], "env": {"OUTSIDE": str(outside)}}
+    entry = {"driver": "acp", "argv": ["{python}", "-c", SCRIPT, how], "env": {"OUTSIDE": str(outside)}, "repairs": 0}
+    entry["provider"] = {"api": "anthropic", "url": "http://127.0.0.1:9", "key_env": []}
     with (lab.path / "agents.yaml").open("a") as file:
         file.write(f"talks: {json.dumps(entry)}\n")
     lab.edit("toy/task.yaml", "propose_s: 20", f"propose_s: {propose_s}")
@@ -29,7 +30,7 @@ def talk(lab: Lab, how: str, propose_s: int = 20) -> dict[str, Any]:
     return proposal
 
 
-@pytest.mark.parametrize("how", ["well", "odd"])
+@pytest.mark.parametrize("how", ["odd", *heavy("well")])
 def test_a_turn_is_played_to_its_end(lab: Lab, how: str) -> None:
     told = talk(lab, how)
     assert told["outcome"] == {"kind": "changed", "reason": ""}, lab.git("show", "refs/experiments/t/0001:transcript.txt")
@@ -43,9 +44,8 @@ def test_a_turn_is_played_to_its_end(lab: Lab, how: str) -> None:
     ("how", "kind", "reason"),
     [
         ("refuses", "refused", "stop_reason: refusal"),
-        ("locked", "auth", "401 unauthorized"),
         ("dies", "crashed", "exit code 7: the agent ended before its turn did: I cannot go on"),
-        ("flood", "crashed", "a message of more than 16 MB"),
+        *heavy(("locked", "auth", "401 unauthorized"), ("flood", "crashed", "a message of more than 16 MB")),
         ("asks", "crashed", "does not read what it is sent"),
     ],
 )
