@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Lab, make_lab
 from machine import NAMESPACES, filtered, missing, readable, with_caps
+from test_session import NEXT, SAY, remembers, told
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 CHANGE = "sed -i 's/5.0/4.0/' toy/solution.py"
@@ -136,3 +137,19 @@ def test_an_ordinary_user_is_told(lab: Lab) -> None:
         [*readable(), "setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", code], capture_output=True
     )
     assert b"the sandbox uid needs root" in done.stderr
+
+
+@pytest.mark.heavy
+def test_a_home_that_lasts_the_night_is_one_agents_alone(lab: Lab) -> None:
+    lab.harness("gc")  # which makes the state folder
+    keep = "echo between-us > ~/diary; ln -f ~/diary ~/again; chmod -R a+rwX ~; chmod 0700 ~"
+    remembers(lab, "one", f"{SAY}; cat ~/diary; {NEXT}; {keep}")
+    remembers(
+        lab, "other", f"{SAY}; cat '{lab.state}'/homes/t/one/diary && echo found; {NEXT}; sed -i 's/4[.]/3./' toy/solution.py"
+    )
+    agents = [part for name in ("one", "other", "one") for part in ("--agent", name)]
+    lab.harness("run", "--tag", "t", *agents, "--experiments", "3", "--sandbox", "uid")
+    assert "asked with: --go-on s-1" in told(lab, "0003")
+    assert "between-us" in told(lab, "0003")
+    assert "between-us" not in told(lab, "0002")
+    assert "found" not in told(lab, "0002")
