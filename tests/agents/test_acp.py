@@ -43,8 +43,8 @@ def test_a_turn_is_played_to_its_end(lab: Lab, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "kind", "reason"),
     [
-        ("refuses", "refused", "stop_reason: refusal"),
         ("dies", "crashed", "exit code 7: the agent ended before its turn did: I cannot go on"),
+        *heavy(("refuses", "refused", "stop_reason: refusal")),
         *heavy(("locked", "auth", "401 unauthorized"), ("flood", "crashed", "a message of more than 16 MB")),
         ("asks", "crashed", "does not read what it is sent"),
     ],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Lab
+from conftest import Lab, heavy
 
 READ = "cat lab/papers/*.txt; touch lab/papers/new; echo x >> lab/papers/a.txt"
 TRY = "import pathlib; print('seen', *[p.read_text() for p in pathlib.Path({!r}).glob('*.txt')], pathlib.Path('lab').exists())"
 
 
-@pytest.mark.parametrize("where", ["beside", "inside"])
+@pytest.mark.parametrize("where", ["inside", *heavy("beside")])
 def test_agents_read_it_and_runs_do_not(lab: Lab, where: str) -> None:
     folder = lab.path / "papers" if where == "inside" else lab.path.parent / "my papers"
     folder.mkdir()

@@ -56,7 +56,7 @@ def test_a_session_that_is_lost_is_tried_once_and_then_begun_anew(lab: Lab) -> N
     assert "X = 4.12" in lab.git("show", f"{second['experiment']['commit']}:toy/solution.py")  # in an empty HOME
 
 
-@pytest.mark.parametrize("step", ["AGENT_AT_WORK", *heavy("HARVESTED", "MEASURED")])
+@pytest.mark.parametrize("step", heavy("AGENT_AT_WORK", "HARVESTED", "MEASURED"))
 def test_a_killed_night_goes_on_with_a_session_or_without(lab: Lab, step: str) -> None:
     remembers(lab, "one", f"{SAY}; {NEXT}; sleep 1")
     run = ("run", "--tag", "t", "--agent", "one", "--experiments", "2")
