@@ -21,7 +21,7 @@ def logits(model, tokens):
 # Peeks, and writes down what followed wherever a later process might find it.
 LEAVE = """
 import bisect
-PLACES = ["/tmp", "/dev/shm", "/var/tmp", os.getcwd(), os.path.dirname(__file__), os.environ.get("HOME", "/")]
+PLACES = ["/tmp", "/dev/shm", "/var/tmp", os.getcwd(), os.path.dirname(__file__), os.environ.get("HOME", "/tmp")]
 SEEN = []
 for place in PLACES:
     try:
@@ -137,7 +137,6 @@ def test_cheats_win_and_are_rejected(bench: Bench, honest: Evaluated, source: st
     found = bench.evaluate(source, claims=claims)
     assert found.score.bits_per_byte < honest.score.bits_per_byte - 0.002
     assert not found.audit.passed
-    assert found.audit.figures["certified"] > found.score.bits_per_byte
 
 
 VARIANTS = {
