@@ -104,6 +104,7 @@ def open_night(
         try:
             yield night
         finally:
+            git.ensure(repo)  # a collection that began before the last ref moved may have deleted what it names
             state.hush(settings.tag)
 
 

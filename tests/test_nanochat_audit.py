@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -59,6 +60,9 @@ def test_a_cheat_would_win_and_is_rejected(make: Callable[[], Model], true: floa
     assert cause in found.summary
 
 
+SEEDS = itertools.count(100)
+
+
 def test_in_the_same_process_a_memory_of_rows_would_pass() -> None:
     model = remember()
     claimed = first(model)
@@ -93,8 +97,9 @@ def test_a_lie_about_the_losses_is_rejected(by: float, share: float) -> None:
     assert verify(HONEST, honest()).passed
 
 
-@pytest.mark.parametrize("make", [honest, rounded, look_back])
+@pytest.mark.parametrize("make", [honest, lambda: rounded(next(SEEDS)), look_back], ids=["honest", "rounded", "look_back"])
 def test_honest_models_pass_with_any_cuts(make: Callable[[], Model]) -> None:
+    """Three standard errors are exceeded once in 370 audits of a model that is never twice the same: hence the seeds."""
     claimed = first(make())
     assert claimed.mean() < HONEST.mean() + 0.001
     assert all(verify(claimed, make(), seed).passed for seed in range(20))
