@@ -34,9 +34,10 @@ def agents(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         emit(found)
         return
+    width = max((len(each["key"]) for each in found), default=0) + 2
     for each in found:
         state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
-        typer.echo(f"{each['name']:<11}{each['model'] or '-':<18}{each['key']:<34}{state}")
+        typer.echo(f"{each['name']:<11}{each['model'] or '-':<18}{each['key']:<{width}}{state}")
         if each["last_failure"]:
             typer.echo(f"{'':<11}last failure, {each['last_failure']['experiment']}: {each['last_failure']['reason']}")
 
