@@ -22,8 +22,6 @@ GitError = pygit2.GitError
 HARNESS = ("harness", "harness@localhost")
 TRIES, VANISHED = 10, "No such file or directory"
 RECENT_OBJECTS = 100  # those of the last few experiments
-
-
 LINK: int = FileMode.LINK
 
 

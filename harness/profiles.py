@@ -44,6 +44,9 @@ class Profile:
 # An agent writes text and runs small checks; a check takes two steps of a tiny model beside a run that is being timed;
 # training fills memory and disk by design. The rest of the memory is what the machine and the harness need to go on; a
 # GPU's own memory is not counted, so one share serves every machine.
+RUN = Profile(
+    gpu=True, home=False, writes=True, gateway=False, memory=0.8, most_memory_mb=0, processes=4096, file_mb=8192, disk_mb=16384
+)
 PROFILES: dict[Role, Profile] = {
     "agent": Profile(
         gpu=False, home=True, writes=True, gateway=True, memory=0.5, most_memory_mb=0, processes=4096, file_mb=2048, disk_mb=4096
@@ -59,26 +62,6 @@ PROFILES: dict[Role, Profile] = {
         file_mb=512,
         disk_mb=1024,
     ),
-    "train": Profile(
-        gpu=True,
-        home=False,
-        writes=True,
-        gateway=False,
-        memory=0.8,
-        most_memory_mb=0,
-        processes=4096,
-        file_mb=8192,
-        disk_mb=16384,
-    ),
-    "evaluate": Profile(
-        gpu=True,
-        home=False,
-        writes=True,
-        gateway=False,
-        memory=0.8,
-        most_memory_mb=0,
-        processes=4096,
-        file_mb=8192,
-        disk_mb=16384,
-    ),
+    "train": RUN,
+    "evaluate": RUN,
 }
