@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -235,3 +236,32 @@ def test_sweeping_follows_no_link(place: Path) -> None:
     files.sweep(UIDS[3])
     assert not os.path.lexists(link)
     assert (place / "precious/file").exists()
+
+
+BUSY = """
+import os, sys
+while True:
+    for name in range(300):
+        open(f"{sys.argv[1]}/{name}", "w").close()
+    for name in range(300):
+        os.remove(f"{sys.argv[1]}/{name}")
+"""
+
+
+def test_sweeping_leaves_nothing_because_another_process_removes_files_beside(place: Path) -> None:
+    shared = Path("/tmp") / f"harness-shared-{place.name}"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    other = subprocess.Popen([sys.executable, "-c", BUSY, str(shared)])
+    try:
+        for turn in range(8):
+            left = [shared / f"left-{turn}-{each}" for each in range(20)]
+            for path in left:
+                path.touch()
+                os.chown(path, UIDS[3], UIDS[3])
+            files.sweep(UIDS[3])
+            assert not [path for path in left if path.exists()]
+    finally:
+        other.kill()
+        other.wait()
+        shutil.rmtree(shared)

@@ -72,8 +72,9 @@ def sweep(uid: int) -> None:
                 entries = list(found)
             waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
             for entry in entries if mode & WRITE else ():
-                if entry.stat(follow_symlinks=False).st_uid == uid:
-                    trees.remove(Path(entry.path))
+                with suppress(OSError):  # one that vanishes meanwhile is no reason to leave the others
+                    if entry.stat(follow_symlinks=False).st_uid == uid:
+                        trees.remove(Path(entry.path))
 
 
 def _open_way(path: Path, ours: Path, passage: int) -> None:
