@@ -56,7 +56,7 @@ class Ledger:
     def _read(self, experiment: str, tip: str) -> Record:
         try:
             return Record.model_validate_json(git.file(self.repo, tip, "record.json") or b"")
-        except (ValidationError, KeyError) as error:
+        except (ValidationError, KeyError, git.GitError) as error:
             raise UserError(
                 f"{self.ref(experiment)} holds no record that this version of the harness can read: "
                 f"it was written by another version, or damaged (`git show {self.ref(experiment)}` shows it)"

@@ -130,6 +130,13 @@ def test_a_record_that_cannot_be_read(lab: Lab) -> None:
     assert "refs/experiments/t/0007 holds no record that this version of the harness can read" in says(lab, "log")
 
 
+def test_a_record_whose_objects_are_lost(lab: Lab) -> None:
+    lab.harness(*RUN)
+    tree = lab.git("rev-parse", "refs/experiments/t/0001^{tree}")
+    (lab.path / ".git/objects" / tree[:2] / tree[2:]).unlink()
+    assert "refs/experiments/t/0001 holds no record that this version of the harness can read" in says(lab, "log")
+
+
 def test_a_bug_of_ours_leaves_its_traceback_in_a_file(lab: Lab, tmp_path: Path) -> None:
     lab.env["TMPDIR"] = str(tmp_path)
     lab.harness(*RUN)
