@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from harness import git
@@ -57,6 +58,7 @@ class Night(Bench):
     versions: dict[str, str] = field(default_factory=dict)
     paused: dict[str, Pause] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
     def check(self, record: Record) -> Measurement | None:
         """The task's check of an experiment's commit: `ok`, or `crash` with the reason; None when it was interrupted."""

@@ -38,6 +38,9 @@ class Settings(Value):
     experiments: int | None = None
     hours: float | None = None
     cost_usd: float | None = None
+    plateau: int | None = None
+    target: float | None = None
+    at: str | None = None
     fallback: str | None = None
 
 
@@ -56,8 +59,8 @@ def find_task(top: Path, given: str | None) -> Path:
 def load_task(settings: Settings) -> Task:
     """The task with the command line's stop conditions."""
     task = config.load_task(Path(settings.task), settings.profile)
-    asked = {"experiments": settings.experiments, "hours": settings.hours, "cost_usd": settings.cost_usd}
-    stop = Stop(**{**task.stop.model_dump(), **{name: value for name, value in asked.items() if value is not None}})
+    asked = {name: value for name in Stop.model_fields if (value := getattr(settings, name, None)) is not None}
+    stop = Stop(**{**task.stop.model_dump(), **asked})
     return task.model_copy(update={"stop": stop})
 
 

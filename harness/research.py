@@ -6,19 +6,17 @@ anywhere.
 
 from __future__ import annotations
 
-import math
 import time
 
 from harness import __version__, git, refs
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
-from harness.night import PAUSES, Night
+from harness.night import Night
 from harness.proposing import propose
 from harness.steps import Step, reached
+from harness.stopping import over
 from harness.upkeep import pack_if_needed
-
-MAX_VOIDS = 3
 
 
 def research(night: Night) -> str:
@@ -34,32 +32,6 @@ def research(night: Night) -> str:
         control_if_due(night)
         pack_if_needed(night.repo, night.state)
     return reason
-
-
-def over(night: Night) -> str | None:
-    """Why the night is over, or None."""
-    records = [record for record in night.ledger.records() if record.id != BASELINE and record.verdict]
-    statuses = [record.verdict.status for record in records if record.verdict]
-    stop = night.task.stop
-    night.heed()
-    if night.interrupt.soon or night.interrupt.now:
-        return "interrupted"
-    if len(statuses) - statuses.count("void") >= stop.experiments:
-        return f"{stop.experiments} experiments are done"
-    if stop.hours and time.monotonic() - night.started > stop.hours * 3600:
-        return f"{stop.hours:g} hours are over"
-    if night.gateway and stop.cost_usd and (spent := night.gateway.state().spent_usd) >= stop.cost_usd:
-        return f"the {stop.cost_usd:g} USD of cost_usd are spent ({spent:.4g} USD)"
-    if not night.ready() and all(night.pause_of(agent).until == math.inf for agent in night.agents):
-        why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
-        return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
-    counted = [record.verdict for record in records if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
-    if [verdict and verdict.status for verdict in counted[-MAX_VOIDS:]] == ["void"] * MAX_VOIDS:
-        last = counted[-1]
-        return (
-            f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {last and last.reason}"
-        )
-    return None
 
 
 def wait(night: Night) -> None:

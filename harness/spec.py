@@ -6,6 +6,8 @@ in the names: `_s` seconds.
 
 from __future__ import annotations
 
+import re
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -116,8 +118,30 @@ class Stop(Written):
     """After this many hours."""
     cost_usd: Positive | None = None
     """When agents have spent this many US dollars at their LLM providers, by list prices."""
+    plateau: Annotated[int, Field(gt=0)] | None = None
+    """When the last so many experiments had none to keep."""
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """When the incumbent's value, as it is believed after all runs, is this good."""
+    at: str | None = None
+    """When the local clock next shows this time, as in "07:30"."""
     quota_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Use no more than this share of a subscription's quota; the rest is its owner's. The night waits for a new one."""
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def on_a_clock(cls, at: object) -> object:
+        """Reject what no clock shows, and 17:30 without quotes, which YAML takes for a number to the base of 60."""
+        if at is not None:
+            clock(at if isinstance(at, str) else "")
+        return at
+
+
+def clock(text: str) -> time:
+    """The time of day of "07:30"; a ValueError that says how to write one."""
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if not found:
+        raise ValueError('write a time of day in quotes, hours and minutes, as in "07:30"')
+    return time(int(found[1]), int(found[2]))
 
 
 class Task(Written):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from harness import config, git, gpus, view
+from harness import config, git, gpus, stopping, view
 from harness.cli.options import (
     AgentOption,
+    AtOption,
     CostOption,
     CountOption,
     ExperimentArgument,
@@ -20,9 +21,11 @@ from harness.cli.options import (
     HoursOption,
     JsonOption,
     NewTagOption,
+    PlateauOption,
     ProfileOption,
     SandboxOption,
     TagOption,
+    TargetOption,
     TaskArgument,
     emit,
     latest,
@@ -45,14 +48,16 @@ def run(
     experiments: CountOption = None,
     hours: HoursOption = None,
     cost_usd: CostOption = None,
+    plateau: PlateauOption = None,
+    target: TargetOption = None,
+    at: AtOption = None,
     fallback: FallbackOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
-    settings = asked(repo, task, tag, profile, sandbox, agent, experiments, hours, cost_usd, fallback)
-    with at_work(repo, settings) as (night, screen):
-        screen.say(f"stopped: {research(night)}")
-        typer.echo(view.summary(night.ledger.records()))
+    stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
+    settings = asked(repo, task, tag, profile, sandbox, agent, stop, fallback)
+    work(repo, settings)
 
 
 def resume(
@@ -61,14 +66,24 @@ def resume(
     experiments: CountOption = None,
     hours: HoursOption = None,
     cost_usd: CostOption = None,
+    plateau: PlateauOption = None,
+    target: TargetOption = None,
+    at: AtOption = None,
     fallback: FallbackOption = None,
 ) -> None:
     """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
     repo = git.open_repo(Path.cwd())
     new = {"agents": agent, "experiments": experiments, "hours": hours, "cost_usd": cost_usd, "fallback": fallback}
+    new |= {"plateau": plateau, "target": target, "at": at}
     settings = remembered(repo, latest(repo, tag))
     settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
+    work(repo, settings)
+
+
+def work(repo: git.Repo, settings: Settings) -> None:
+    """A whole night."""
     with at_work(repo, settings) as (night, screen):
+        screen.say(stopping.plan(night))
         screen.say(f"stopped: {research(night)}")
         typer.echo(view.summary(night.ledger.records()))
 
@@ -122,13 +137,13 @@ def asked(
     profile: str | None,
     sandbox: str | None,
     agents: list[str] | None = None,
-    experiments: int | None = None,
-    hours: float | None = None,
-    cost_usd: float | None = None,
+    stop: Mapping[str, Any] | None = None,
     fallback: str | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
+    stops: dict[str, Any] = {"experiments": defaults.experiments, "hours": defaults.hours, "cost_usd": defaults.cost_usd}
+    stops |= {name: value for name, value in (stop or {}).items() if value is not None}
     usual = defaults.profile if defaults.profile in config.profiles(path) else None  # a task need not have it
     return Settings(
         task=str(path),
@@ -136,10 +151,8 @@ def asked(
         agents=agents if agents is not None else defaults.agents or ["tuner"],
         profile=profile or usual,
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
-        experiments=experiments if experiments is not None else defaults.experiments,
-        hours=hours if hours is not None else defaults.hours,
-        cost_usd=cost_usd if cost_usd is not None else defaults.cost_usd,
         fallback=fallback,
+        **stops,
     )
 
 

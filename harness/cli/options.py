@@ -10,6 +10,7 @@ import typer
 
 from harness import config, git, locks, refs
 from harness.models import UserError
+from harness.spec import clock
 
 
 def complete_tag(incomplete: str) -> list[str]:
@@ -36,6 +37,25 @@ AgentOption = Annotated[
 CountOption = Annotated[int | None, typer.Option("--experiments", min=0, help="Stop when the night has this many in all.")]
 HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, help="Stop after this time.")]
 CostOption = Annotated[float | None, typer.Option("--cost-usd", min=0.001, help="Stop when the agents' models have cost this.")]
+
+
+def clock_time(text: str | None) -> str | None:
+    """A time of day; anything else is an error of usage."""
+    try:
+        if text is not None:
+            clock(text)
+    except ValueError:
+        raise typer.BadParameter("write hours and minutes, as in 07:30") from None
+    return text
+
+
+PlateauOption = Annotated[int | None, typer.Option("--plateau", min=1, help="Stop when the last N experiments had none to keep.")]
+TargetOption = Annotated[
+    float | None, typer.Option("--target", help="Stop when the incumbent's value is believed to be this good.")
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", metavar="HH:MM", callback=clock_time, help="Stop when the clock next shows this.")
+]
 FallbackOption = Annotated[
     str | None,
     typer.Option("--fallback", help="Who proposes while an agent waits for a new quota.", autocompletion=complete_agent),

@@ -1,0 +1,92 @@
+"""When a night ends by itself, and why: what the task's `stop` says, a user's Ctrl-C, and what makes going on useless."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime, timedelta
+
+from harness.ledger import BASELINE
+from harness.models import Record, Stop, Verdict
+from harness.night import PAUSES, Night
+from harness.spec import clock
+
+MAX_VOIDS = 3
+
+
+def over(night: Night) -> str | None:
+    """Why the night is over, or None."""
+    night.heed()
+    if night.interrupt.soon or night.interrupt.now:
+        return "interrupted"
+    done = [record for record in night.ledger.records() if record.id != BASELINE and record.verdict]
+    stop, hours = night.task.stop, (time.monotonic() - night.started) / 3600
+    late = by_time(stop, night.began, datetime.now().astimezone(), hours)
+    return by_work(stop, done) or late or by_money(night) or by_target(night) or by_trouble(night, done)
+
+
+def by_work(stop: Stop, done: list[Record]) -> str | None:
+    """Enough experiments, or too long none that was kept; void ones count for nothing."""
+    statuses = [record.verdict.status for record in done if record.verdict and record.verdict.status != "void"]
+    if len(statuses) >= stop.experiments:
+        return f"{stop.experiments} experiments are done"
+    if stop.plateau and len(statuses) >= stop.plateau and "keep" not in statuses[-stop.plateau :]:
+        return f"the last {stop.plateau} experiments had none to keep; `harness resume --plateau {2 * stop.plateau}` goes on"
+    return None
+
+
+def by_time(stop: Stop, began: datetime, now: datetime, hours: float) -> str | None:
+    """The night was long enough, or it is late enough; the hours by a clock that nobody sets, the times with their zone."""
+    if stop.hours and hours > stop.hours:
+        return f"{stop.hours:g} hours are over"
+    return f"it is {stop.at}" if stop.at and now >= moment(stop.at, began) else None
+
+
+def by_money(night: Night) -> str | None:
+    """What the night's agents may cost is spent."""
+    most = night.task.stop.cost_usd
+    if night.gateway and most and (spent := night.gateway.state().spent_usd) >= most:
+        return f"the {most:g} USD of cost_usd are spent ({spent:.4g} USD)"
+    return None
+
+
+def by_target(night: Night) -> str | None:
+    """What is believed of the incumbent is as good as was asked for: one lucky run ends no night."""
+    metric, target = night.task.metric, night.task.stop.target
+    if target is None or (value := night.ledger.incumbent().value) is None or metric.gain(target, value) < 0:
+        return None
+    return f"the target is reached: {metric.name} {metric.shown(value)}, asked for was {target:g}"
+
+
+def by_trouble(night: Night, done: list[Record]) -> str | None:
+    """Nobody can propose, or nothing can be measured."""
+    if not night.ready() and all(night.pause_of(agent).until == math.inf for agent in night.agents):
+        why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
+        return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
+    counted = [record.verdict for record in done if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
+    last = counted[-MAX_VOIDS:]
+    if len(last) == MAX_VOIDS and all(verdict and verdict.status == "void" for verdict in last):
+        return f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {_reason(last[-1])}"
+    return None
+
+
+def moment(at: str, began: datetime) -> datetime:
+    """The next time after `began` (with its zone) that a local clock shows `at`, as in "07:30"."""
+    today = datetime.combine(began.date(), clock(at)).astimezone()
+    return today if today > began else datetime.combine(began.date() + timedelta(days=1), clock(at)).astimezone()
+
+
+def plan(night: Night) -> str:
+    """When the night will end, in words."""
+    stop, metric = night.task.stop, night.task.metric
+    ends = [f"after {stop.experiments} experiments in all"]
+    ends += [f"after {stop.hours:g} hours"] if stop.hours else []
+    ends += [f"on {moment(stop.at, night.began):%A at %H:%M}"] if stop.at else []
+    ends += [f"when {stop.cost_usd:g} USD are spent"] if stop.cost_usd else []
+    ends += [f"when {stop.plateau} experiments in a row had none to keep"] if stop.plateau else []
+    ends += [f"when {metric.name} is {stop.target:g}"] if stop.target is not None else []
+    return "ends " + ", ".join(ends)
+
+
+def _reason(verdict: Verdict | None) -> str:
+    return verdict.reason if verdict else ""
