@@ -10,9 +10,10 @@ import typer
 from harness import git, view
 from harness.certificates import Certificates, number_of, openings
 from harness.cli.certify import show_certificate
+from harness.cli.ending import shelf
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
-from harness.models import Record, UserError
+from harness.models import UserError
 from harness.state import StateFolder
 
 
@@ -48,14 +49,6 @@ def log(
         emit([record.model_dump(mode="json") for record in records])
     else:
         typer.echo(view.tsv(records) if tsv else view.table(records) + shelf(repo, records))
-
-
-def shelf(repo: git.Repo, records: list[Record]) -> str:
-    """A line to add: which certificates a night has and how often the test split was opened; empty when there is nothing."""
-    first = records[0]
-    mine = Certificates(repo, first.experiment.tag).all()
-    line = view.certificates(mine, openings(repo, first.task, first.profile))
-    return f"\n{line}" if line else ""
 
 
 def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOption = False) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import config, git, gpus, stopping, view
+from harness.cli.ending import tell
 from harness.cli.options import (
     AgentOption,
     AtOption,
@@ -85,7 +86,7 @@ def work(repo: git.Repo, settings: Settings) -> None:
     with at_work(repo, settings) as (night, screen):
         screen.say(stopping.plan(night))
         screen.say(f"stopped: {research(night)}")
-        typer.echo(view.summary(night.ledger.records()))
+        tell(night.ledger)
 
 
 def baseline(

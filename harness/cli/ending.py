@@ -1,0 +1,47 @@
+"""What a night ends with, and the command that says it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from harness import git, view
+from harness.certificates import Certificates, openings
+from harness.cli.options import JsonOption, TagOption, emit, latest
+from harness.ledger import Ledger
+from harness.models import Record, UserError
+from harness.summary import summarise
+from harness.summary import text as page
+
+
+def summary(tag: TagOption = None, as_json: JsonOption = False) -> None:
+    """How far a night came, what nearly helped, what it cost and what to do next; a night ends with it."""
+    repo = git.open_repo(Path.cwd())
+    tell(Ledger(repo, latest(repo, tag)), as_json)
+
+
+def tell(ledger: Ledger, as_json: bool = False) -> None:
+    """Print a night's summary."""
+    records = ledger.records()
+    found = summarise(records, tip(ledger, records))
+    if as_json:
+        emit(found.model_dump())
+    else:
+        typer.echo(page(found, records) + shelf(ledger.repo, records))
+
+
+def tip(ledger: Ledger, records: list[Record]) -> Record:
+    """The incumbent's record; the last kept one of a night whose branch is not here, as after a fetch of its records."""
+    try:
+        return ledger.incumbent()
+    except UserError:
+        return [record for record in records if record is records[0] or (record.verdict and record.verdict.status == "keep")][-1]
+
+
+def shelf(repo: git.Repo, records: list[Record]) -> str:
+    """A line to add: which certificates a night has and how often the test split was opened; empty when there is nothing."""
+    first = records[0]
+    mine = Certificates(repo, first.experiment.tag).all()
+    line = view.certificates(mine, openings(repo, first.task, first.profile))
+    return f"\n{line}" if line else ""
