@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes, trees
-from harness.models import Against, Measurement, Request, Split, Task
+from harness.models import Against, Measurement, Place, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
 from harness.state import StateFolder
@@ -41,12 +41,20 @@ class Bench:
         items: Path | None = None,
         split: Split = "validation",
     ) -> Measurement | None:
-        """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled.
+        """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled."""
+        request = self.request(commit, seed, work, against, split)
+        return self.taken(request, self.runner.measure(request, cancel), items)
 
-        What the referee leaves of each item's value goes to `items`.
-
-        The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
-        """
+    def request(
+        self,
+        commit: str,
+        seed: int,
+        work: Path,
+        against: Against | None = None,
+        split: Split = "validation",
+        place: Place | None = None,
+    ) -> Request:
+        """What a runner is asked: to measure a commit, whose files are now in the empty folder `work`."""
         self.export(commit, work / "tree")
         reached(Step.EXPORTED)
         request = Request(
@@ -58,22 +66,34 @@ class Bench:
             sandbox=self.sandbox,
             split=split,
             against=against or Against(),
+            place=place or Place(),
             hidden=list(self.hidden),
             readable=list(self.readable),
         )
         reached(Step.RUN_STARTED)
-        measured = self.runner.measure(request, cancel)
+        return request
+
+    def taken(self, request: Request, measured: Measurement | None, items: Path | None = None) -> Measurement | None:
+        """What a runner answered, with what it is known by. What the referee left of each item's value goes to `items`.
+
+        The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
+        """
         reached(Step.RUN_ENDED)
         if items and measured and measured.status == "ok" and request.items.is_file():
             request.items.chmod(0o600)
             request.items.replace(items)
         if measured is None or measured.status != "void":
-            trees.remove(work)
-        return measured and measured.model_copy(update={"trusted": self.trusted, "harness": __version__})
+            trees.remove(request.work)
+        known = {"trusted": self.trusted, "harness": __version__, "commit": request.commit}
+        return measured and measured.model_copy(update=known)
 
     def examine(self, commit: str, work: Path, cancel: Cancel) -> Measurement | None:
         """The task's `check` of a commit in the empty folder `work`: `ok`, or `crash` with the reason; None when cancelled."""
         self.export(commit, work / "tree")
+        return self.checked(work, cancel)
+
+    def checked(self, work: Path, cancel: Cancel) -> Measurement | None:
+        """The task's `check` of the files in work/tree."""
         env = inner_env(self.task.python)
         if self.task.python:
             del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
@@ -88,23 +108,21 @@ class Bench:
         with sandboxes.SANDBOXES[self.sandbox]().wrap(python(self.task.check, self.task.python), box) as launch:
             ended = run(launch, work / "check.log", self.task.budget.check_s, cancel)
         trees.remove(work)
+        if ended.cancelled:
+            return None
         reason = _failure(ended)
-        return (
-            None
-            if ended.cancelled
-            else Measurement(
-                status="crash" if reason else "ok",
-                reason=reason,
-                profile=self.task.profile,
-                sandbox=self.sandbox,
-                limits=ended.limits,
-                seconds={"check": ended.seconds},
-                cpu_s=ended.cpu_s,
-                peak_memory_mb=ended.peak_memory_mb,
-                log_tail=ended.tail[-4096:],
-                harness=__version__,
-                trusted=self.trusted,
-            )
+        return Measurement(
+            status="crash" if reason else "ok",
+            reason=reason,
+            profile=self.task.profile,
+            sandbox=self.sandbox,
+            limits=ended.limits,
+            seconds={"check": ended.seconds},
+            cpu_s=ended.cpu_s,
+            peak_memory_mb=ended.peak_memory_mb,
+            log_tail=ended.tail[-4096:],
+            harness=__version__,
+            trusted=self.trusted,
         )
 
     def export(self, commit: str, tree: Path) -> None:

@@ -91,9 +91,11 @@ def run(night: Night, certificate: Certificate, side: Side) -> Measurement | Non
     """One more run of a side, with its next seed; None when it was interrupted."""
     number, commits = len(certificate.measurements[side]), {"baseline": certificate.baseline, "tip": certificate.tip}
     work = night.state.run(certificate.tag, f"{certificate.id}-{side}-{number}")
-    cancel = night.publish(certificate.id, side, f"run {number + 1} of {len(certificate.seeds)}", Step.RUN_GOES_ON, work=work)
-    runs = night.ledger.get(BASELINE).measurements
-    measured = night.run(commits[side], certificate.seeds[number], work, cancel, Against(baseline=runs), split=certificate.split)
+    runs, what = night.ledger.get(BASELINE).measurements, f"run {number + 1} of {len(certificate.seeds)}"
+    with night.board.entry(certificate.id, side, what, Step.RUN_GOES_ON, work=work) as cancel:
+        measured = night.run(
+            commits[side], certificate.seeds[number], work, cancel, Against(baseline=runs), split=certificate.split
+        )
     again = f"`harness certify --tag {certificate.tag}` goes on with certificate {certificate.id}"
     if measured and measured.status == "void":
         raise UserError(f"the run says nothing about the {side}: {measured.reason}; when that is mended, {again}")

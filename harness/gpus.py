@@ -25,6 +25,7 @@ SMI_S, GONE_S = 20.0, 15.0  # what is killed lets go within some seconds
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 EVERY = "every GPU"
 NOWHERE = Path(os.devnull)
+TABLE = "--format=csv,noheader"
 
 
 class Holder(NamedTuple):
@@ -69,22 +70,22 @@ def wanted(task: Task) -> bool:
 
 def names() -> list[str]:
     """The UUIDs of the GPUs; empty where nvidia-smi does not tell."""
-    return re.findall(r"^GPU-[\w-]+$", _smi("--query-gpu=uuid") or "", re.MULTILINE)
+    return re.findall(r"^GPU-[\w-]+$", _smi("--query-gpu=uuid", TABLE) or "", re.MULTILINE)
 
 
 def holders() -> frozenset[Holder] | None:
     """Who computes on a GPU now; None where nvidia-smi does not tell, or does not answer."""
-    if (told := _smi("--query-compute-apps=pid,gpu_uuid")) is None:
+    if (told := _smi("--query-compute-apps=pid,gpu_uuid", TABLE)) is None:
         return None
     rows = re.findall(r"^(\d+), ([\w-]+)$", told, re.MULTILINE)
     return frozenset(Holder(int(pid), gpu) for pid, gpu in rows)
 
 
-def _smi(query: str) -> str | None:
+def _smi(*query: str) -> str | None:
     if not (program := shutil.which("nvidia-smi")):
         return None
     try:
-        ended = run(Launch((program, query, "--format=csv,noheader"), clean_env(), Path("/")), NOWHERE, SMI_S)
+        ended = run(Launch((program, *query), clean_env(), Path("/")), NOWHERE, SMI_S)
     except Unkillable:
         return None
     return ended.tail if ended.code == 0 else None
@@ -127,10 +128,36 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def pool() -> list[str]:
-    """The GPUs that may be used, empty for all of them; a UserError when none may."""
+class Device(NamedTuple):
+    """A GPU, or a part of one that is a device of its own (MIG), by the name that CUDA_VISIBLE_DEVICES takes."""
+
+    name: str
+    model: str
+
+
+def devices() -> list[Device]:
+    """What runs may be made on, as nvidia-smi lists it: where a GPU is split, its parts."""
+    found: list[Device] = []
+    card = ""
+    for line in (_smi("-L") or "").splitlines():
+        if gpu := re.match(r"GPU \d+: (.+) \(UUID: (GPU-[\w-]+)\)", line):
+            card = gpu[1]
+            found.append(Device(gpu[2], card))
+        elif part := re.match(r"\s+MIG (\S+) .*\(UUID: (MIG-[\w/-]+)\)", line):
+            if found and found[-1].name.startswith("GPU-"):
+                found.pop()
+            found.append(Device(part[2], f"{card} MIG {part[1]}"))
+    return found
+
+
+def pool(only: list[str] | None = None) -> list[str]:
+    """The GPUs that may be used, of `only` some or of all, empty for all; a UserError when none may."""
     spoiled = {each.gpu: each for each in dirty()}
-    clean = [gpu for gpu in names() if gpu not in spoiled] if spoiled and EVERY not in spoiled else []
+    if only:
+        clean = [gpu for gpu in only if gpu not in spoiled and EVERY not in spoiled]
+        spoiled = {gpu: each for gpu, each in spoiled.items() if gpu in (*only, EVERY)}
+    else:
+        clean = [gpu for gpu in names() if gpu not in spoiled] if spoiled and EVERY not in spoiled else []
     if spoiled and not clean:
         raise UserError(f"no GPU is left to run on: {'; '.join(map(str, spoiled.values()))}")
     return clean
@@ -138,10 +165,11 @@ def pool() -> list[str]:
 
 @dataclass
 class Lease:
-    """The GPUs of one run, empty for all; at the end `found` says what is wrong with them."""
+    """The GPUs of one run, empty for all; at the end `found` says what is wrong with them. `shared`: who else used them."""
 
     gpus: list[str]
     found: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -157,15 +185,18 @@ class Lease:
 
 
 @contextmanager
-def lease(task: Task) -> Iterator[Lease]:
-    """The clean GPUs, for one run of a task that wants them; afterwards those that it did not let go of are marked.
+def lease(task: Task, only: list[str] | None = None) -> Iterator[Lease]:
+    """The clean GPUs, of `only` some or of all, for one run of a task that wants them; afterwards those that it did not let
+    go of are marked.
 
     A UserError when there is no clean one.
     """
     if not wanted(task) or not present():
         yield Lease([])
         return
-    taken, before = Lease(pool()), holders()
+    taken, before = Lease(pool(only)), holders()
+    mine = {each for each in before or () if not only or each.gpu in only}
+    taken.shared += [f"{each.gpu} with process {each.pid} ({_command(each.pid)})" for each in sorted(mine)]
     try:
         yield taken
     except Unkillable as error:
@@ -173,21 +204,21 @@ def lease(task: Task) -> Iterator[Lease]:
         raise
     if before is None:
         return
-    left = _left(before)
+    left = _left(before, only)
     if left is None:
         taken.spoiled("nvidia-smi no longer answers after a run")
     for each in sorted(left or ()):
         taken.spoiled(f"process {each.pid} of a run holds it {GONE_S:.0f} s after it was killed", each.gpu)
 
 
-def _left(before: frozenset[Holder]) -> frozenset[Holder] | None:
+def _left(before: frozenset[Holder], only: list[str] | None) -> frozenset[Holder] | None:
     """Who came while a run was going on and has not let go, given time; not those that plainly live, which are other people's.
 
     Everything of the run was killed, so what is left of it is not to be seen any more, dead, or stuck in the kernel.
     """
     end = time.monotonic() + GONE_S
     while (now := holders()) is not None:
-        left = frozenset(each for each in now - before if not _lives(each.pid))
+        left = frozenset(each for each in now - before if not _lives(each.pid) and (not only or each.gpu in only))
         if not left or time.monotonic() > end:
             return left
         time.sleep(0.5)

@@ -84,19 +84,24 @@ class Ledger:
         reached(step)
         return record
 
-    def incumbent(self) -> Record:
-        """The record of the lab branch's tip: the last kept experiment, or the baseline."""
+    def tip(self) -> str:
+        """The commit of the lab branch."""
         tip = refs.resolve(self.repo, self.lab)
         if tip is None:
             raise UserError(f"there is no lab branch autoresearch/{self.tag}: start one with `harness run --tag {self.tag}`")
+        return tip
+
+    def incumbent(self, commit: str | None = None) -> Record:
+        """The record of the lab branch's tip, or of an earlier commit of it: the last kept experiment, or the baseline."""
+        commit = commit or self.tip()
         baseline = self.get(BASELINE)
-        if tip == baseline.experiment.base:
+        if commit == baseline.experiment.base:
             return baseline
-        merged = git.parents(self.repo, tip)[1:]
+        merged = git.parents(self.repo, commit)[1:]
         for record in reversed(self.records()):
             if record.experiment.commit in merged:
                 return record
-        raise self._moved(tip)
+        raise self._moved(commit)
 
     def open_branch(self, record: Record) -> None:
         """Make the experiment's branch; harmless when it is there."""

@@ -70,6 +70,8 @@ class Measurement(Written):
     """What it ran on."""
     versions: dict[str, str] = {}
     """Of the interpreter, the libraries and the data."""
+    commit: str = ""
+    """What was run."""
     harness: str = ""
     """The version of the harness."""
     trusted: str = ""
@@ -87,6 +89,13 @@ class Against(Value):
     items: Path | None = None
 
 
+class Place(Value):
+    """Where a run is made: on which GPUs, by uuid or number, and on which cores of the CPU; empty for all that there are."""
+
+    gpus: list[str] = []
+    cpus: list[int] = []
+
+
 class Request(Value):
     """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
 
@@ -102,6 +111,7 @@ class Request(Value):
     sandbox: str
     split: Split = "validation"
     against: Against = Against()
+    place: Place = Place()
     hidden: list[Path] = []
     readable: list[Path] = []
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from harness import judge, refs
+from harness import judge
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
 from harness.repairing import conclude
+from harness.scheduling import aside
 from harness.steps import Step
 
+SCREEN, CONFIRM = 0, 1  # how urgent a run is: what is promising already is sooner merged, and its branch less often stale
 
-def measure(night: Night, record: Record) -> Record:
+
+async def measure(night: Night, record: Record) -> Record:
     """Run candidate or incumbent until the judge has a verdict; the record as it was when the user interrupted a run."""
     night.ledger.open_branch(record)
     if not record.measurements:  # a check that was passed is not stored: it is made again after a kill
-        if (checked := night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
+        if (checked := await night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
             return record
         if checked.status != "ok":
             return refuse(night, record, checked)
     while not isinstance(verdict := decide(night, record), Verdict):
-        if verdict == "control" and control(night):
+        if verdict == "control" and await control(night):
             continue
-        if (measured := None if night.interrupt.soon and record.measurements else run_once(night, record)) is None:
+        if (measured := await run_once(night, record, CONFIRM if record.measurements else SCREEN)) is None:
             return record
         if measured.status == "void" and record.id == BASELINE:
             raise UserError(measured.reason)
@@ -39,11 +42,10 @@ def refuse(night: Night, record: Record, checked: Measurement) -> Record:
     return conclude(night, record, verdict, {"check.log": checked.log_tail})
 
 
-def repeat(night: Night, record: Record, times: int) -> Record:
+async def repeat(night: Night, record: Record, times: int) -> Record:
     """Measure a closed experiment again with fresh seeds; the verdict stays, the record's mean and the noise are refined."""
     for _ in range(times):
-        measured = None if night.interrupt.soon else run_once(night, record)
-        if measured is None:
+        if (measured := await run_once(night, record, CONFIRM)) is None:
             break
         if measured.status == "void":
             raise UserError(f"the run says nothing about experiment {record.id}: {measured.reason}")
@@ -52,25 +54,33 @@ def repeat(night: Night, record: Record, times: int) -> Record:
     return record
 
 
-def control(night: Night) -> bool:
-    """Run the incumbent once more; whether that said anything. One that fails now is seen in its record and ends nothing."""
-    incumbent = night.ledger.incumbent()
-    measured = None if night.interrupt.soon else run_once(night, incumbent)
-    if measured is not None:
-        add(night, incumbent, measured)
-    return measured is not None and measured.status == "ok"
+async def control(night: Night) -> bool:
+    """Run the incumbent once more; whether that said anything. One that fails now is seen in its record and ends nothing.
+
+    Where somebody else has that done already, it is done when they are: it is everybody's incumbent.
+    """
+    if night.controlling.locked():
+        async with night.controlling:
+            return True
+    async with night.controlling:
+        incumbent = night.ledger.incumbent()
+        measured = await run_once(night, incumbent, CONFIRM)
+        if measured is not None:
+            add(night, night.ledger.get(incumbent.id), measured)
+        return measured is not None and measured.status == "ok"
 
 
-def control_if_due(night: Night) -> None:
+async def control_if_due(night: Night) -> None:
     """Keep the bar honest: the judge says when the incumbent's own value has to be measured again."""
     while not night.interrupt.soon and judge.control_due(*_standing(night)):
-        if not control(night):
+        if not await control(night):
             return
 
 
 def forget(night: Night) -> None:
-    """Remove the values of each item that belong to any other commit than the incumbent's."""
-    night.state.forget_items(night.ledger.tag, night.ledger.incumbent().id)
+    """Remove the values of each item, except of the incumbent's commit and of those that may take its place."""
+    candidates = {experiment for experiment in night.flight if night.ledger.get(experiment).state != "closed"}
+    night.state.forget_items(night.ledger.tag, candidates | {night.ledger.incumbent().id})
 
 
 def add(night: Night, record: Record, measured: Measurement) -> Record:
@@ -93,19 +103,23 @@ def decide(night: Night, record: Record) -> judge.Next:
 
 
 def _standing(night: Night) -> tuple[Task, Record, str, list[Record]]:
-    tip = refs.resolve(night.repo, night.ledger.lab)
-    assert tip is not None
-    return night.task, night.ledger.incumbent(), tip, night.ledger.records()
+    return night.task, night.ledger.incumbent(), night.ledger.tip(), night.ledger.records()
 
 
-def run_once(night: Night, record: Record) -> Measurement | None:
-    """One more run of an experiment's commit, with the next seed; None when it was interrupted."""
+async def run_once(night: Night, record: Record, urgency: int) -> Measurement | None:
+    """One more run of an experiment's commit, with the next seed, in the next free place; None when it was interrupted."""
     commit, number = record.experiment.commit, len(record.measurements)
     assert commit is not None
-    work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
-    cancel = night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work)
-    items = night.state.items(night.ledger.tag, record.id)
-    return night.run(commit, judge.seed(number), work, cancel, against(night), items)
+    async with night.places.lease(urgency) as place:
+        if place is None or night.interrupt.soon:
+            return None
+        if record.state != "closed":
+            night.flight.enter(record.id, "running")
+        work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
+        request = night.request(commit, judge.seed(number), work, against(night), place=place)
+        with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
+            measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
+        return night.taken(request, measured, night.state.items(night.ledger.tag, record.id))
 
 
 def against(night: Night) -> Against:

@@ -16,6 +16,7 @@ from harness.measurement import PROGRESS as PROGRESS
 from harness.measurement import Against as Against
 from harness.measurement import Audit as Audit
 from harness.measurement import Measurement as Measurement
+from harness.measurement import Place as Place
 from harness.measurement import Request as Request
 from harness.measurement import Split as Split
 from harness.spec import Budget as Budget

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from harness import git
 from harness.bench import Bench
+from harness.board import Board
 from harness.gateway.client import Gateway
 from harness.ledger import Ledger
-from harness.models import PROGRESS, Measurement, Outcome, Record, UserError, Verdict
-from harness.protocols import Agent, Line
-from harness.state import Status, progress_of
+from harness.models import Measurement, Outcome, Place, Record, UserError, Verdict
+from harness.protocols import Agent, Cancel, Line
+from harness.scheduling import Flight, Pool, aside, conduct
+from harness.state import Status
 from harness.steps import Step, reached
 
+T = TypeVar("T")
 PATIENCE_S = 120.0  # the gateway itself holds a request back for so long
+LOOK_S = 0.1  # how often somebody asks whether the user wants to stop
 PAUSES = {"auth": math.inf, "quota": 1800.0}  # seconds that an agent is not asked after such an outcome
 
 
@@ -45,7 +51,10 @@ NEVER = Pause(-math.inf, "")
 
 @dataclass(kw_only=True)
 class Night(Bench):
-    """A bench with a ledger and agents. `tell` is called with each closed record, `show` with what is going on."""
+    """A bench with a ledger and agents. `tell` is called with each closed record, `show` with what is going on.
+
+    `workers` are the slots in which agents propose, `places` those in which runs are made, `flight` what is under way.
+    """
 
     ledger: Ledger
     mirror: git.Repo
@@ -53,6 +62,10 @@ class Night(Bench):
     interrupt: Interrupt
     tell: Callable[[Record], None]
     show: Callable[[Status], None]
+    workers: Pool[int]
+    places: Pool[Place]
+    flight: Flight = field(default_factory=Flight)
+    controlling: asyncio.Lock = field(default_factory=asyncio.Lock)
     gateway: Gateway | None = None
     fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -60,56 +73,35 @@ class Night(Bench):
     started: float = field(default_factory=time.monotonic)
     began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
-    def check(self, record: Record) -> Measurement | None:
+    @cached_property
+    def board(self) -> Board:
+        """Where what is going on is published."""
+
+        def publish(status: Status) -> None:
+            self.state.tell(status)
+            self.show(status)
+
+        spent = lambda: self.gateway.latest.spent_usd if self.gateway else None  # noqa: E731
+        return Board(self.ledger.tag, publish, lambda: self.interrupt.now, spent)
+
+    async def check(self, record: Record) -> Measurement | None:
         """The task's check of an experiment's commit: `ok`, or `crash` with the reason; None when it was interrupted."""
         if not self.task.check:
             return Measurement(status="ok")
         assert record.experiment.commit is not None
         work, seconds = self.state.run(self.ledger.tag, f"{record.id}-check"), self.task.budget.check_s
-        checked = self.examine(record.experiment.commit, work, self.watch(record, "check", Step.CHECK_GOES_ON, seconds))
+        self.export(record.experiment.commit, work / "tree")
+        with self.watch(record, "check", Step.CHECK_GOES_ON, seconds) as cancel:
+            checked = await aside(lambda stop: self.checked(work, lambda: cancel() or stop()))
         if checked and checked.status == "ok":
             reached(Step.CHECKED)
         return checked
 
     def watch(
         self, record: Record, phase: str, step: Step, limit_s: float | None = None, work: Path | None = None
-    ) -> Callable[[], bool]:
-        """`publish` for an experiment."""
-        return self.publish(record.id, record.experiment.agent, phase, step, limit_s, work)
-
-    def publish(
-        self, what: str, agent: str, phase: str, step: Step, limit_s: float | None = None, work: Path | None = None
-    ) -> Callable[[], bool]:
-        """A cancel function that also publishes what is going on each time it is asked, the first time with `step`.
-
-        `limit_s` is the time that there is; a referee publishes its own, in the folder `work` of its run.
-        """
-        started, asked = time.monotonic(), False
-
-        def cancel() -> bool:
-            nonlocal asked
-            told = progress_of(work / PROGRESS) if work else {}
-            numbers = {name: float(value) for name in ("left_s", "loss") if isinstance(value := told.get(name), int | float)}
-            elapsed = time.monotonic() - started
-            status = Status(
-                pid=os.getpid(),
-                tag=self.ledger.tag,
-                experiment=what,
-                agent=agent,
-                phase=f"{phase}: {told['phase']}" if "phase" in told else phase,
-                elapsed_s=elapsed,
-                left_s=numbers.get("left_s", None if limit_s is None else limit_s - elapsed),
-                loss=numbers.get("loss"),
-                usd=self.gateway.latest.spent_usd if self.gateway else None,
-            )
-            self.state.tell(status)
-            self.show(status)
-            if not asked:
-                reached(step)
-            asked = True
-            return self.interrupt.now
-
-        return cancel
+    ) -> AbstractContextManager[Cancel]:
+        """An entry on the board for an experiment."""
+        return self.board.entry(record.id, record.experiment.agent, phase, step, limit_s, work)
 
     def line(self, record: Record) -> AbstractContextManager[Line | None]:
         """The way of a proposal's agent to its LLM provider; None when it has none."""
@@ -164,6 +156,24 @@ class Night(Bench):
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read: {error}; the prompt is made from it") from error
         return text, git.write(self.repo, text.encode())
+
+    def conduct(self, story: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of the loop to its end, one that begins nothing more as soon as the user wants to stop."""
+
+        async def heeding() -> T:
+            watch = asyncio.create_task(self._heed_interrupts())
+            try:
+                return await story
+            finally:
+                watch.cancel()
+
+        return conduct(heeding(), 2 * (len(self.workers.slots) + len(self.places.slots)) + 4)
+
+    async def _heed_interrupts(self) -> None:
+        while not self.interrupt.soon:
+            await asyncio.sleep(LOOK_S)
+        self.workers.close()
+        self.places.close()
 
     def close(self, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
         """Write the verdict into the record; the branches follow in `Ledger.settle`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, static, trusted
+from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, slots, static, trusted
 from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
@@ -22,6 +22,7 @@ from harness.protocols import Launch, Sandbox
 from harness.providers import open_gateway
 from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
+from harness.scheduling import Pool
 from harness.spec import DEFAULT_REFEREE
 from harness.state import StateFolder, Status, replace
 from harness.workspace import link_inputs
@@ -42,6 +43,8 @@ class Settings(Value):
     target: float | None = None
     at: str | None = None
     fallback: str | None = None
+    workers: int | None = None
+    slots: int | None = None
 
 
 def find_task(top: Path, given: str | None) -> Path:
@@ -57,11 +60,12 @@ def find_task(top: Path, given: str | None) -> Path:
 
 
 def load_task(settings: Settings) -> Task:
-    """The task with the command line's stop conditions."""
+    """The task with the command line's stop conditions, workers and run slots."""
     task = config.load_task(Path(settings.task), settings.profile)
     asked = {name: value for name in Stop.model_fields if (value := getattr(settings, name, None)) is not None}
     stop = Stop(**{**task.stop.model_dump(), **asked})
-    return task.model_copy(update={"stop": stop})
+    given = {"stop": stop, "workers": settings.workers, "slots": settings.slots}
+    return task.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 @contextmanager
@@ -95,6 +99,8 @@ def open_night(
             interrupt=interrupt,
             tell=tell,
             show=show,
+            workers=Pool(range(1, task.workers + 1)),
+            places=Pool(slots.places(task)),
             versions={spec.name: version(spec) for spec in specs},
             gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
 from harness.protocols import Agent, Exit
+from harness.scheduling import aside
 from harness.simplicity import tokens
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, show_papers, worktree
@@ -54,28 +56,34 @@ class Again:
     words: str = ""
 
 
-def propose(night: Night, record: Record) -> Record:
-    """Let the agent work and take what it left; unchanged when the user interrupted it."""
+async def propose(night: Night, record: Record, worker: int) -> Record:
+    """Let the agent work in a worker's slot and take what it left; unchanged when the user interrupted it."""
     agent = night.agent(record.experiment.agent)
     text, blob = night.program(agent.spec.program)
-    experiment = record.experiment.model_copy(update={"agent": agent.spec.name})
+    base = record.experiment.base if repairing.failed_try(record) else night.ledger.tip()  # it may have waited for an agent
+    experiment = record.experiment.model_copy(update={"agent": agent.spec.name, "base": base})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
-    records = [known for known in night.ledger.records() if known.id != record.id]
     repairing.drop_branches(night, record)
-    asked = prompt.render(night.task, text, records, night.ledger.incumbent(), record.id) + repairing.words(night, record)
+    asked = prompt.render(night.task, text, others(night, record), night.ledger.incumbent(base), record.id)
+    asked += repairing.words(night, record)
     tries = list(record.proposal.tries) if record.proposal else []
     pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
     texts = {"program.md": text, "prompt.md": asked}
-    while not isinstance(work := call(night, record, agent, asked, records), Verdict):
+    while not isinstance(work := await call(night, record, agent, worker, asked), Verdict):
         if work is None:
             return record
         if (once_more := again(night, record, work, pauses, repairs)) is None:
             return accept(night, record, agent, work, tries, texts)
         asked = texts["prompt.md"] + once_more.words
         tries.append(Try(outcome=once_more.why, seconds=round(work.ended.seconds, 3)))
-        if not rest(night, record, once_more.wait_s, once_more.why):
+        if not await rest(night, record, once_more.wait_s, once_more.why):
             return record
     return night.close(record, work)
+
+
+def others(night: Night, record: Record) -> list[Record]:
+    """The records of all other experiments, those under way among them."""
+    return [known for known in night.ledger.records() if known.id != record.id]
 
 
 def again(night: Night, record: Record, work: Work, pauses: Iterator[float], repairs: Iterator[int]) -> Again | None:
@@ -108,27 +116,27 @@ def waits(agent: Agent) -> Iterator[float]:
     return (retry.wait_s * 3**number for number in range(retry.times)) if retry else iter(())
 
 
-def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
+async def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bool:
     """Wait before an agent is asked again; False when the user interrupted it."""
     end, phase = time.monotonic() + seconds, f"waiting: {why.reason.partition(':')[0]}"
-    cancel = night.watch(record, phase, Step.AGENT_AT_WORK, seconds)
-    while (left := end - time.monotonic()) > 0:
-        if cancel() or night.interrupt.soon:
-            return False
-        time.sleep(min(0.25, left))
+    with night.watch(record, phase, Step.AGENT_AT_WORK, seconds) as cancel:
+        while (left := end - time.monotonic()) > 0:
+            if cancel() or night.interrupt.soon:
+                return False
+            await asyncio.sleep(min(0.25, left))
     return True
 
 
-def call(night: Night, record: Record, agent: Agent, asked: str, records: list[Record]) -> Work | Verdict | None:
+async def call(night: Night, record: Record, agent: Agent, worker: int, asked: str) -> Work | Verdict | None:
     """Have the agent work once in a worktree of its own; None when the user interrupted it."""
-    base, tag, task, spec = record.experiment.base, night.ledger.tag, night.task, agent.spec
+    base, tag, task, spec, records = record.experiment.base, night.ledger.tag, night.task, agent.spec, others(night, record)
     mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
     patterns, blobs = task.editable, git.files(night.repo, base)
-    place = night.state.worktree(tag, spec.name if spec.context == "resume" else record.id)  # a session knows its paths
+    place = night.state.worktree(tag, sessions.owner(spec, worker) if spec.context == "resume" else record.id)
     with worktree(night.mirror, f"{tag}-{record.id}", place, base) as folder:
         prompt.write_lab(folder, task, night.ledger, records)
         link_inputs(folder, task.inputs, git.root(night.repo))
-        session = sessions.begin(night.state, tag, spec)
+        session = sessions.begin(night.state, tag, spec, worker)  # which knows the paths of its worktree
         env = {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
         readable = (night.state.mirror, *night.readable, *show_papers(folder, task.papers))
         box = agent_box(folder, patterns, session.home, readable, night.hidden, env, task.python)
@@ -137,10 +145,15 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
         restore(night, record, folder)
         reached(Step.WORKTREE_MADE)
         seed, seconds = int(record.id), task.budget.propose_s
-        cancel, log = night.watch(record, "propose", Step.AGENT_AT_WORK, seconds), night.state.log(tag, record.id)
-        with night.line(record) as line:
+        log = night.state.log(tag, record.id)
+        with night.line(record) as line, night.watch(record, "propose", Step.AGENT_AT_WORK, seconds) as cancel:
             box = replace(box, gateway=line)
-            ended = agent.propose(asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon, session.id)
+            ended = await aside(
+                lambda stop: agent.propose(
+                    asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon or stop(), session.id
+                )
+            )
+        trouble = night.trouble(line)  # at once, before any other line is closed
         if ended.cancelled:
             return None
         if not folder.is_dir():
@@ -155,9 +168,9 @@ def call(night: Night, record: Record, agent: Agent, asked: str, records: list[R
     failed = repairing.failed_try(record)
     new = bool(changed) and not (failed and failed.files == changed)
     told = Outcome(kind="refused_file", reason=refused) if refused else outcome.outcome(spec, ended, said, new)
-    if not refused and not new and (trouble := night.trouble(line)) and not (trouble.kind in AGAIN and told.kind in PAUSES):
+    if not refused and not new and trouble and not (trouble.kind in AGAIN and told.kind in PAUSES):
         told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
-    sessions.end(night.state, tag, spec, said.session or session.id, told)
+    sessions.end(night.state, tag, spec, worker, said.session or session.id, told)
     return Work(ended, said, found, refused, changed, told, bool(session.id))
 
 

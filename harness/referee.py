@@ -42,6 +42,8 @@ def serve(
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     os.umask(0o022)
     request = Request.model_validate_json(Path(arguments[0]).read_text())
+    if request.place.cpus:
+        os.sched_setaffinity(0, request.place.cpus)  # and so for all that is started here
     try:
         measurement = measure(request)
     except UserError as error:

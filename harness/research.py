@@ -6,6 +6,7 @@ anywhere.
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from harness import __version__, git, refs
@@ -18,31 +19,52 @@ from harness.steps import Step, reached
 from harness.stopping import over
 from harness.upkeep import pack_if_needed
 
+IDLE_S = 1.0  # how often it is asked whether the night is over while nothing else happens
 
-def research(night: Night) -> str:
+
+async def research(night: Night) -> str:
     """The whole night; the reason why it ended."""
-    for record in night.ledger.unsettled():
-        if not night.interrupt.soon:
-            advance(night, record)
-    while not (reason := over(night)):
-        if not night.ready():
-            wait(night)
-            continue
-        advance(night, begin(night))
-        control_if_due(night)
-        pack_if_needed(night.repo, night.state)
+    unsettled = night.ledger.unsettled()
+    for record in unsettled:
+        if record.state == "closed" or record.id == BASELINE:  # nothing else makes sense before these are done
+            await carry(night, record)
+    async with asyncio.TaskGroup() as under_way:
+        for record in unsettled:
+            if night.ledger.get(record.id).state != "closed":
+                take_off(under_way, night, record)
+        while not (reason := over(night)):
+            if not night.ready():
+                await wait(night)
+            elif room(night):
+                take_off(under_way, night, begin(night))
+            else:
+                await night.flight.change(IDLE_S)
     return reason
 
 
-def wait(night: Night) -> None:
+def room(night: Night) -> bool:
+    """Whether one more agent may begin: a worker is free, and what it proposes will not grow stale waiting to be run.
+
+    With one worker and one run slot, experiments follow one another, so that an agent knows every result before its own.
+    """
+    workers, places, flight = len(night.workers.slots), len(night.places.slots), night.flight
+    begun = sum(not (record.verdict and record.verdict.status == "void") for record in night.ledger.records()[1:])
+    if begun >= night.task.stop.experiments:
+        return False
+    if workers == places == 1:
+        return not len(flight)
+    return flight.count("proposing") < workers and flight.count("waiting") < places
+
+
+async def wait(night: Night) -> None:
     """Until an agent may be asked again, or the night is over for another reason."""
     name, first = min(night.paused.items(), key=lambda item: item[1].until)
     seconds = first.until - time.monotonic()
     phase = f"waiting for {name}: {first.reason.partition(':')[0]}"
-    told = night.watch(night.ledger.records()[-1], phase, Step.AGENT_AT_WORK, seconds)
-    while not night.ready() and not over(night):
-        told()
-        time.sleep(0.25)
+    with night.watch(night.ledger.records()[-1], phase, Step.AGENT_AT_WORK, seconds) as told:
+        while not night.ready() and not over(night):
+            told()
+            await asyncio.sleep(0.25)
 
 
 def begin(night: Night) -> Record:
@@ -50,9 +72,8 @@ def begin(night: Night) -> Record:
     records = night.ledger.records()
     turn = (len(records) - 1) % len(night.agents)
     agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
-    base = refs.resolve(night.repo, night.ledger.lab)
-    assert base is not None
-    experiment = Experiment(id=f"{int(records[-1].id) + 1:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
+    number, base = int(records[-1].id) + 1, night.ledger.tip()
+    experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
     text, blob = night.program(agent.spec.program)
     record = new_record(experiment, night.task, night.sandbox, __version__, blob)
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
@@ -74,14 +95,34 @@ def make_lab(night: Night, commit: str) -> None:
     reached(Step.LAB_MADE)
 
 
-def advance(night: Night, record: Record) -> None:
+def take_off(under_way: asyncio.TaskGroup, night: Night, record: Record) -> None:
+    """Let an experiment go its way beside the others; it counts as one of them at once."""
+    night.flight.enter(record.id, "proposing" if record.state == "proposing" else "waiting")
+    under_way.create_task(carry(night, record))
+
+
+async def carry(night: Night, record: Record) -> None:
+    """One experiment to its end, and what is due after it."""
+    try:
+        await advance(night, record)
+        if night.ledger.get(record.id).state == "closed":
+            await control_if_due(night)
+            pack_if_needed(night.repo, night.state)
+    finally:
+        night.flight.leave(record.id)
+
+
+async def advance(night: Night, record: Record) -> None:
     """Take one experiment from whatever state it is in to its end, or to where an interrupt stops it."""
     if record.state == "proposing":
-        record = propose(night, record)
+        night.flight.enter(record.id, "proposing")
+        async with night.workers.lease(len(record.measurements)) as worker:
+            record = record if worker is None else await propose(night, record, worker)
     if record.state == "measuring":
-        record = measure(night, record)
+        night.flight.enter(record.id, "waiting")
+        record = await measure(night, record)
         if record.state == "proposing":  # sent back to its agent, as often as it may be
-            return advance(night, record)
+            return await advance(night, record)
     if record.state == "closed":
         night.ledger.settle(record)
         forget(night)

@@ -31,9 +31,14 @@ class Session:
     id: str = ""
 
 
-def begin(state: StateFolder, tag: str, spec: AgentSpec) -> Session:
-    """The session that an agent's next proposal goes on with, or an empty HOME."""
-    note, home = state.session(tag, spec.name), state.home(tag, spec.name)
+def owner(spec: AgentSpec, worker: int) -> str:
+    """Whose HOME and session these are: an agent that works in two slots at a time has two of them."""
+    return spec.name if worker == 1 else f"{spec.name}@{worker}"
+
+
+def begin(state: StateFolder, tag: str, spec: AgentSpec, worker: int) -> Session:
+    """The session that an agent's next proposal in a worker's slot goes on with, or an empty HOME."""
+    note, home = state.session(tag, owner(spec, worker)), state.home(tag, owner(spec, worker))
     known = ""
     with suppress(OSError, UnicodeDecodeError):
         known = note.read_text("utf-8")
@@ -45,10 +50,10 @@ def begin(state: StateFolder, tag: str, spec: AgentSpec) -> Session:
     return Session(home)
 
 
-def end(state: StateFolder, tag: str, spec: AgentSpec, told: str, outcome: Outcome) -> None:
+def end(state: StateFolder, tag: str, spec: AgentSpec, worker: int, told: str, outcome: Outcome) -> None:
     """Note the session that a proposal named, if the next one may go on with it."""
     if spec.context == "resume" and outcome.kind in ENDED_WELL and IDENTIFIER.fullmatch(told):
-        replace(state.session(tag, spec.name), told)
+        replace(state.session(tag, owner(spec, worker)), told)
 
 
 def _usable(home: Path) -> bool:

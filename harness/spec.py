@@ -175,6 +175,10 @@ class Task(Written):
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
     """A trusted program that prints the paths that no sandbox may show, one a line."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Agents that propose at the same time. One beside one run slot waits for each result before it proposes again."""
+    slots: Annotated[int, Field(ge=1)] = 1
+    """Runs at the same time: each has a GPU of its own, or an equal share of the CPU's cores."""
     judge: Literal["bayes", "greedy"] = "bayes"
     """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
     budget: Budget = Budget()

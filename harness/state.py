@@ -17,17 +17,23 @@ from harness.models import Value
 MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id of its process; no tag begins with a dot
 
 
-class Status(Value):
-    """What a night is doing now. `left_s` and `loss` come from the referee and may be missing, `usd` is the night's so far."""
+class Activity(Value):
+    """One agent or one run at work. `left_s` and `loss` come from the referee and may be missing."""
 
-    pid: int
-    tag: str
     experiment: str
     phase: str
     agent: str = ""
     elapsed_s: float
     left_s: float | None = None
     loss: float | None = None
+
+
+class Status(Value):
+    """What a night is doing now; `usd` is what its agents' models have cost so far."""
+
+    pid: int
+    tag: str
+    activities: list[Activity]
     usd: float | None = None
 
 
@@ -53,13 +59,13 @@ class StateFolder:
         path.mkdir(parents=True)
         return path
 
-    def home(self, tag: str, agent: str) -> Path:
-        """An agent's private HOME, as its last proposal left it; see sessions.py."""
-        return self.path / "homes" / tag / agent
+    def home(self, tag: str, who: str) -> Path:
+        """The private HOME of an agent in a worker's slot, as its last proposal left it; see sessions.py."""
+        return self.path / "homes" / tag / who
 
-    def session(self, tag: str, agent: str) -> Path:
-        """Where the id of the session is noted that an agent's next proposal goes on with."""
-        return self.path / "sessions" / tag / agent
+    def session(self, tag: str, who: str) -> Path:
+        """Where the id of the session is noted that the next proposal of an agent in a worker's slot goes on with."""
+        return self.path / "sessions" / tag / who
 
     def log(self, tag: str, experiment: str) -> Path:
         """The transcript of a proposal."""
@@ -83,11 +89,11 @@ class StateFolder:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder / f"{experiment}.npy"
 
-    def forget_items(self, tag: str, but: str) -> None:
-        """Remove the items of all experiments of a tag but one."""
-        kept = self.items(tag, but)
-        for path in kept.parent.iterdir():
-            if path != kept:
+    def forget_items(self, tag: str, but: set[str]) -> None:
+        """Remove the items of all experiments of a tag but some."""
+        kept = {self.items(tag, experiment) for experiment in but}
+        for path in (self.secret / tag).iterdir():
+            if path not in kept:
                 path.unlink(missing_ok=True)
 
     @property

@@ -9,7 +9,7 @@ from harness import judge, prompt
 from harness.certificates import SIDES, Certificate
 from harness.ledger import BASELINE
 from harness.models import Measurement, Metric, Record, Usage, Verdict
-from harness.state import Status
+from harness.state import Activity, Status
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 100
@@ -230,10 +230,15 @@ def sparkline(values: list[float], width: int = 60) -> str:
     return f"{drawn} {picked[0]:.3f} -> {picked[-1]:.3f}"
 
 
-def progress(status: Status) -> str:
-    """What is going on, on one line."""
-    parts = [f"{status.experiment} {status.agent}: {status.phase}", f"{status.elapsed_s:.0f} s"]
-    parts += [f"{status.left_s:.0f} s left"] if status.left_s is not None else []
-    parts += [f"loss {status.loss:.4f}"] if status.loss is not None else []
-    parts += [f"{dollars(status.usd)} USD so far"] if status.usd else []
+def progress(status: Status) -> list[str]:
+    """What is going on, a line for each agent and each run at work."""
+    lines = [activity(each) for each in status.activities]
+    return [*lines[:-1], lines[-1] + (f", {dollars(status.usd)} USD so far" if status.usd else "")]
+
+
+def activity(now: Activity) -> str:
+    """One agent or one run at work."""
+    parts = [f"{now.experiment} {now.agent}: {now.phase}", f"{now.elapsed_s:.0f} s"]
+    parts += [f"{now.left_s:.0f} s left"] if now.left_s is not None else []
+    parts += [f"loss {now.loss:.4f}"] if now.loss is not None else []
     return ", ".join(parts)

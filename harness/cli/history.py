@@ -27,7 +27,7 @@ def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
         now, opened = told.model_dump() if told else None, len(openings(repo, records[0].task, records[0].profile))
         emit({"tag": name, "running": told is not None, "now": now, "summary": summary, "test_split_opened": opened})
         return
-    typer.echo(f"{name}: {view.progress(told)}" if told else f"{name}: not running")
+    typer.echo("\n".join(f"{name}: {line}" for line in (view.progress(told) if told else ["not running"])))
     typer.echo(summary + shelf(repo, records))
 
 

@@ -25,9 +25,11 @@ from harness.cli.options import (
     PlateauOption,
     ProfileOption,
     SandboxOption,
+    SlotsOption,
     TagOption,
     TargetOption,
     TaskArgument,
+    WorkersOption,
     emit,
     latest,
 )
@@ -53,11 +55,13 @@ def run(
     target: TargetOption = None,
     at: AtOption = None,
     fallback: FallbackOption = None,
+    workers: WorkersOption = None,
+    slots: SlotsOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
     stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
-    settings = asked(repo, task, tag, profile, sandbox, agent, stop, fallback)
+    settings = asked(repo, task, tag, profile, sandbox, agent, {**stop, "workers": workers, "slots": slots}, fallback)
     work(repo, settings)
 
 
@@ -71,11 +75,13 @@ def resume(
     target: TargetOption = None,
     at: AtOption = None,
     fallback: FallbackOption = None,
+    workers: WorkersOption = None,
+    slots: SlotsOption = None,
 ) -> None:
     """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
     repo = git.open_repo(Path.cwd())
     new = {"agents": agent, "experiments": experiments, "hours": hours, "cost_usd": cost_usd, "fallback": fallback}
-    new |= {"plateau": plateau, "target": target, "at": at}
+    new |= {"plateau": plateau, "target": target, "at": at, "workers": workers, "slots": slots}
     settings = remembered(repo, latest(repo, tag))
     settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
     work(repo, settings)
@@ -85,7 +91,7 @@ def work(repo: git.Repo, settings: Settings) -> None:
     """A whole night."""
     with at_work(repo, settings) as (night, screen):
         screen.say(stopping.plan(night))
-        screen.say(f"stopped: {research(night)}")
+        screen.say(f"stopped: {night.conduct(research(night))}")
         tell(night.ledger)
 
 
@@ -101,9 +107,9 @@ def baseline(
     repo = git.open_repo(Path.cwd())
     with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[])) as (night, _):
         if night.ledger.records()[0].state != "closed":
-            advance(night, night.ledger.records()[0])
+            night.conduct(advance(night, night.ledger.records()[0]))
         record = night.ledger.records()[0]
-        report(repeat(night, record, seeds - len(record.values)), as_json)
+        report(night.conduct(repeat(night, record, seeds - len(record.values))), as_json)
 
 
 def replicate(
@@ -120,7 +126,7 @@ def replicate(
         if record.state != "closed" or not record.experiment.commit:
             why = "is not finished" if record.state != "closed" else "has no change that could be run"
             raise UserError(f"experiment {record.id} {why}: `harness log --tag {settings.tag}` lists the ones that were measured")
-        report(repeat(night, record, seeds), as_json)
+        report(night.conduct(repeat(night, record, seeds)), as_json)
 
 
 def report(record: Record, as_json: bool) -> None:
@@ -138,13 +144,13 @@ def asked(
     profile: str | None,
     sandbox: str | None,
     agents: list[str] | None = None,
-    stop: Mapping[str, Any] | None = None,
+    extent: Mapping[str, Any] | None = None,
     fallback: str | None = None,
 ) -> Settings:
-    """The options of the command line, and behind them the user's own defaults and ours."""
+    """The options of the command line, and behind them the user's own defaults and ours. `extent`: how long, how much at once."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
     stops: dict[str, Any] = {"experiments": defaults.experiments, "hours": defaults.hours, "cost_usd": defaults.cost_usd}
-    stops |= {name: value for name, value in (stop or {}).items() if value is not None}
+    stops |= {name: value for name, value in (extent or {}).items() if value is not None}
     usual = defaults.profile if defaults.profile in config.profiles(path) else None  # a task need not have it
     return Settings(
         task=str(path),

@@ -60,6 +60,10 @@ FallbackOption = Annotated[
     str | None,
     typer.Option("--fallback", help="Who proposes while an agent waits for a new quota.", autocompletion=complete_agent),
 ]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="How many agents propose at the same time.")]
+SlotsOption = Annotated[
+    int | None, typer.Option("--slots", min=1, help="Runs at the same time, each on a GPU or an equal share of the cores.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskArgument = Annotated[
     str | None, typer.Argument(help="A task.yaml or its folder; found by itself when there is one.", show_default=False)

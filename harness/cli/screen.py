@@ -20,22 +20,25 @@ class Screen:
 
     def __init__(self) -> None:
         """Nothing is printed yet."""
-        self.terminal, self.last, self.shown = sys.stderr.isatty(), ("", ""), 0.0
+        self.terminal, self.shown = sys.stderr.isatty(), 0.0
+        self.last: set[tuple[str, str]] = set()
 
     def say(self, text: str) -> None:
         """A line of its own."""
         print(("\r\033[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
 
     def show(self, status: Status) -> None:
-        """What is going on; off a terminal only when the phase changes."""
-        changed = (status.experiment, status.phase) != self.last
-        if self.terminal and (changed or time.monotonic() - self.shown > 0.5):
-            line = view.progress(status)[: shutil.get_terminal_size().columns - 1]
+        """What is going on; off a terminal only when a phase changes."""
+        now = {(each.experiment, each.phase): each for each in status.activities}
+        new = [each for name, each in now.items() if name not in self.last]
+        if self.terminal and (new or time.monotonic() - self.shown > 0.5):
+            line = " | ".join(view.progress(status))[: shutil.get_terminal_size().columns - 1]
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
             self.shown = time.monotonic()
-        elif changed and not self.terminal:
-            self.say(view.progress(status))
-        self.last = (status.experiment, status.phase)
+        elif not self.terminal:
+            for each in new:
+                self.say(view.activity(each))
+        self.last = set(now)
 
     def tell(self, record: Record) -> None:
         """A closed experiment."""

@@ -1,4 +1,4 @@
-"""Runs measurements on this machine, one at a time: the task's referee as a process of its own, from trusted files."""
+"""Runs measurements on this machine: the task's referee as a process of its own, from trusted files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLACK_S = 120.0
 
 
 class LocalRunner:
-    """One run slot. `trusted` holds the files of the lab's first commit, which is where the referee comes from."""
+    """Runs are made in their requests' places. `trusted` holds the files of the lab's first commit, the referee among them."""
 
     def __init__(self, trusted: Path) -> None:
         """Nothing is started yet."""
@@ -28,7 +28,7 @@ class LocalRunner:
         asked = request.work / "request.json"
         asked.write_text(request.model_dump_json())
         argv = (*python(request.task.referee), str(asked))
-        with gpus.lease(request.task) as lease:
+        with gpus.lease(request.task, request.place.gpus) as lease:
             launch = Launch(argv, clean_env(PYTHONPATH=str(PACKAGE.parent), **lease.env), self.trusted)
             ended = run(launch, request.work / "referee.log", limit, cancel)
             if ended.code == UNKILLABLE:
@@ -40,7 +40,8 @@ class LocalRunner:
         except (OSError, ValidationError):
             why = f"the referee took longer than {limit:.0f} s" if ended.timed_out else f"the referee failed: {_last(ended.tail)}"
             found = Measurement(status="void", reason=why, referee_tail=ended.tail[-4096:])
-        hardware = {**found.hardware, **({"dirty": "; ".join(lease.found)} if lease.found else {})}
+        told = {"dirty": lease.found, "shared": lease.shared}
+        hardware = {**found.hardware, **{name: "; ".join(lines) for name, lines in told.items() if lines}}
         return found.model_copy(update={"seed": request.seed, "hardware": hardware})
 
 

@@ -124,7 +124,7 @@ def proposal(night: Night, measured: bool) -> str:
     """All that the agent said, and all that would be kept of it: its record and the files that were taken. If it is to be
     `measured`, also what that says, and the names of all files that are not those of the commit it began with.
     """
-    record = propose(night, begin(night))
+    record = night.conduct(propose(night, begin(night), worker=1))
     files = [blob for blob in (record.proposal.files if record.proposal else {}).values() if blob]
     taken = [bytes(night.repo[blob].data).decode(errors="replace") for blob in files]
     kept = [record.model_dump_json(), night.ledger.text(record, "proposal.md"), *taken]
