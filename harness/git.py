@@ -145,7 +145,7 @@ def tree_of(repo: Repo, contents: dict[str, bytes], before: str | None = None) -
             builder.insert(name, pygit2.Oid(hex=blob), FileMode.BLOB)
         return builder.write()
 
-    return _made(repo, make)
+    return made(repo, make)
 
 
 def tree_with(repo: Repo, commit: str, blobs: Mapping[str, str | None]) -> str:
@@ -161,7 +161,7 @@ def tree_with(repo: Repo, commit: str, blobs: Mapping[str, str | None]) -> str:
                 index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=blob), FileMode.BLOB))
         return index.write_tree(repo)
 
-    name = _made(repo, make)
+    name = made(repo, make)
     above = {str(folder) for path in blobs for folder in PurePosixPath(path).parents[:-1]}
     top = repo[name]
     assert isinstance(top, pygit2.Tree)
@@ -174,10 +174,10 @@ def tree_with(repo: Repo, commit: str, blobs: Mapping[str, str | None]) -> str:
 def commit(repo: Repo, tree_id: str, parent_ids: list[str], message: str, author: tuple[str, str] = HARNESS) -> str:
     """A new commit that no ref points at yet; the committer is the harness."""
     names = pygit2.Signature(*author), pygit2.Signature(*HARNESS)
-    return _made(repo, lambda: repo.create_commit(None, *names, message, tree_id, parent_ids))
+    return made(repo, lambda: repo.create_commit(None, *names, message, tree_id, parent_ids))
 
 
-def _made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
+def made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
     """The id of a new tree or commit that is really there.
 
     It may be gone at once, or what it names may be (see Repo). And on a full disk libgit2 1.9 returns an id for a commit

@@ -42,7 +42,7 @@ class Standing:
 
     def scaled(self, record: Record) -> list[float]:
         """The runs of a record that count, in standard deviations, larger is better."""
-        runs = [run for run in record.measurements if run.status == "ok" and run.value is not None]
+        runs = [run for run in record.runs if run.status == "ok" and run.value is not None]
         return [self.sign * self.noise.value(run) / self.noise.sigma for run in runs]
 
     def gain(self, record: Record) -> Gain:
@@ -68,7 +68,7 @@ def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record])
     belief = Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2)
     known = Standing(measured, belief, learnt.prior, sign)
     for record, past in closed:
-        if record.experiment.base == tip and past.status == "discard":
+        if record.ground == tip and past.status == "discard":
             after = known.incumbent.after(known.gain(record), len(record.values), False, measured.left)
             known = replace(known, incumbent=after)
     return known
@@ -87,7 +87,7 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
 
 def judge(task: Task, known: Standing | None, incumbent: Record, baseline: Record, candidate: Record) -> Next:
     """The verdict over a candidate, or whose run is needed next. `known` is what `standing` returned."""
-    if failed := _failure(candidate.measurements) or _too_much(task, baseline, candidate):
+    if failed := _failure(candidate.runs) or _too_much(task, baseline, candidate):
         return failed
     if candidate.value is None:
         return "run"
@@ -153,7 +153,7 @@ def control_due(task: Task, incumbent: Record, tip: str, records: Sequence[Recor
     """Whether the incumbent has to run again: for the baseline's other seeds, and every CONTROL_EVERY candidates."""
     if not task.metric.noise or task.judge == "greedy" or incumbent.verdict is None:
         return False
-    closed = sum(1 for r in records if r.experiment.base == tip and r.values and r.verdict and r.id != incumbent.id)
+    closed = sum(1 for r in records if r.ground == tip and r.values and r.verdict and r.id != incumbent.id)
     missing = BASELINE_RUNS - 1 - degrees(records)
     extra = len(incumbent.values) - (incumbent.verdict.runs or 1)
     return (missing > 0 and closed > 0) or extra < closed // CONTROL_EVERY
@@ -188,7 +188,7 @@ def _too_much(task: Task, baseline: Record, candidate: Record) -> Verdict | None
         (task.budget.cpu_factor, "CPU seconds", "invalid", "cpu_s"),
         (task.limits.peak_memory_factor, "MB of memory", "discard", "peak_memory_mb"),
     ):
-        used = max((float(getattr(run, field)) for run in candidate.measurements), default=0.0)
+        used = max((float(getattr(run, field)) for run in candidate.runs), default=0.0)
         spent = [float(getattr(run, field)) for run in baseline.measurements if getattr(run, field)]
         if factor and spent and used > factor * (allowed := sum(spent) / len(spent)):
             reason = f"needed {used:.1f} {unit}, the limit is {factor:g} x the baseline's {allowed:.1f}"

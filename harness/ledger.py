@@ -72,7 +72,7 @@ class Ledger:
         experiment, before = record.experiment, self._tips.get(record.id)
         contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
-        named = experiment.commit or experiment.base if step in (Step.BEGUN, Step.PROPOSED) else None
+        named = record.judged or experiment.base if step in (Step.BEGUN, Step.PROPOSED, Step.JOINED) else None
         parents = [parent for parent in (before, named) if parent]
         title = record.proposal.title if record.proposal else experiment.agent
         subject = f"{record.id} {record.verdict.status if record.verdict else record.state}: {title}"
@@ -121,15 +121,17 @@ class Ledger:
 
     def _merge(self, record: Record, verdict: Verdict) -> None:
         """Move the lab branch to a merge whose tree is the measured tree, unless that was done before."""
-        commit, base, tip = record.experiment.commit, record.experiment.base, refs.resolve(self.repo, self.lab)
+        commit, judged, tip = record.experiment.commit, record.judged, refs.resolve(self.repo, self.lab)
         assert commit is not None
-        if tip != base:
-            if tip is None or not self._is_merged(commit, base, tip):
+        assert judged is not None
+        assert record.values, f"{record.id} would be merged, and nothing measured {judged}"
+        if tip != record.ground:
+            if tip is None or not self._is_merged(commit, record.ground, tip):
                 raise self._moved(tip)
             return
         if refs.checked_out(self.repo, self.lab):
             raise checked_out(self.tag)
-        merge = git.commit(self.repo, git.tree(self.repo, commit), [tip, commit], merge_message(record, verdict))
+        merge = git.commit(self.repo, git.tree(self.repo, judged), [tip, commit], merge_message(record, verdict))
         reached(Step.MERGE_WRITTEN)
         refs.swap(self.repo, self.lab, merge, tip)
         reached(Step.MERGED)
@@ -196,7 +198,7 @@ def merge_message(record: Record, verdict: Verdict) -> str:
     """What a reviewer reads in `git log --first-parent`: what was changed, why, and the evidence."""
     proposal = record.proposal
     assert proposal is not None
-    runs = [m for m in record.measurements if m.status == "ok"]
+    runs = [m for m in record.runs if m.status == "ok"]
     how = [f"{record.profile} profile", f"{record.sandbox} sandbox", *(m.audit.summary for m in runs[-1:] if m.audit)]
     facts = {
         "Experiment": f"{record.experiment.tag}/{record.id}",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from harness import judge
+from harness import judge, merging, repairing
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
-from harness.repairing import conclude
 from harness.scheduling import aside
 from harness.steps import Step
 
@@ -16,22 +15,39 @@ SCREEN, CONFIRM = 0, 1  # how urgent a run is: what is promising already is soon
 async def measure(night: Night, record: Record) -> Record:
     """Run candidate or incumbent until the judge has a verdict; the record as it was when the user interrupted a run."""
     night.ledger.open_branch(record)
-    if not record.measurements:  # a check that was passed is not stored: it is made again after a kill
-        if (checked := await night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
-            return record
-        if checked.status != "ok":
-            return refuse(night, record, checked)
-    while not isinstance(verdict := decide(night, record), Verdict):
-        if verdict == "control" and await control(night):
+    while True:
+        if not record.runs:  # a check that was passed is not stored: it is made again after a kill
+            if (checked := await night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
+                return record
+            if checked.status != "ok":
+                return refuse(night, record, checked)
+        verdict = decide(night, record)
+        if stale := merging.stale(night, record, verdict):
+            if joined := merging.join(night, record):
+                record = joined
+                if record.state == "closed":
+                    return record
+                continue
+            if isinstance(verdict, Verdict):
+                return merging.send_back(night, record, "the texts of both changes conflict")
+        if isinstance(verdict, Verdict):
+            return conclude(night, record, verdict)
+        if verdict == "control" and not stale and await control(night):
             continue
         if (measured := await run_once(night, record, CONFIRM if record.measurements else SCREEN)) is None:
             return record
         if measured.status == "void" and record.id == BASELINE:
             raise UserError(measured.reason)
         record = add(night, record, measured)
+
+
+def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
+    """Carry a verdict into the record: it closes it, or sends the experiment back to its agent."""
     if record.id == BASELINE and verdict.status != "keep":
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
-    return conclude(night, record, verdict)
+    if record.experiment.joined:
+        return merging.conclude(night, record, verdict, decide(night, alone(record)), texts)
+    return repairing.conclude(night, record, verdict, texts)
 
 
 def refuse(night: Night, record: Record, checked: Measurement) -> Record:
@@ -40,6 +56,11 @@ def refuse(night: Night, record: Record, checked: Measurement) -> Record:
         raise UserError(f"the unchanged code cannot be measured, {checked.reason}: repair it or the task, then use a new --tag")
     verdict = Verdict.model_validate({"status": checked.status, "reason": checked.reason})
     return conclude(night, record, verdict, {"check.log": checked.log_tail})
+
+
+def alone(record: Record) -> Record:
+    """The record as if its candidate had never been joined with a later incumbent."""
+    return record.model_copy(update={"experiment": record.experiment.model_copy(update={"onto": None, "joined": None})})
 
 
 async def repeat(night: Night, record: Record, times: int) -> Record:
@@ -72,7 +93,7 @@ async def control(night: Night) -> bool:
 
 async def control_if_due(night: Night) -> None:
     """Keep the bar honest: the judge says when the incumbent's own value has to be measured again."""
-    while not night.interrupt.soon and judge.control_due(*_standing(night)):
+    while not night.interrupt.soon and judge.control_due(*_standing(night, night.ledger.tip())):
         if not await control(night):
             return
 
@@ -93,22 +114,22 @@ def add(night: Night, record: Record, measured: Measurement) -> Record:
 
 
 def decide(night: Night, record: Record) -> judge.Next:
-    """What the judge says, by everything measured so far."""
+    """What the judge says, by everything measured so far, against the incumbent that the candidate is compared with."""
     if record.id == BASELINE:
         return judge.judge_baseline(night.task, record) or "run"
-    if not record.measurements:
+    if not record.runs:
         return "run"
-    task, incumbent, tip, records = _standing(night)
-    return judge.judge(task, judge.standing(task, incumbent, tip, records), incumbent, records[0], record)
+    task, incumbent, commit, records = _standing(night, record.ground)
+    return judge.judge(task, judge.standing(task, incumbent, commit, records), incumbent, records[0], record)
 
 
-def _standing(night: Night) -> tuple[Task, Record, str, list[Record]]:
-    return night.task, night.ledger.incumbent(), night.ledger.tip(), night.ledger.records()
+def _standing(night: Night, commit: str) -> tuple[Task, Record, str, list[Record]]:
+    return night.task, night.ledger.incumbent(commit), commit, night.ledger.records()
 
 
 async def run_once(night: Night, record: Record, urgency: int) -> Measurement | None:
-    """One more run of an experiment's commit, with the next seed, in the next free place; None when it was interrupted."""
-    commit, number = record.experiment.commit, len(record.measurements)
+    """One more run of what is judged, with the next seed, in the next free place; None when it was interrupted."""
+    commit, number, seed = record.judged, len(record.measurements), judge.seed(len(record.runs))
     assert commit is not None
     async with night.places.lease(urgency) as place:
         if place is None or night.interrupt.soon:
@@ -116,7 +137,7 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         if record.state != "closed":
             night.flight.enter(record.id, "running")
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
-        request = night.request(commit, judge.seed(number), work, against(night), place=place)
+        request = night.request(commit, seed, work, against(night), place=place)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
         return night.taken(request, measured, night.state.items(night.ledger.tag, record.id))

@@ -88,12 +88,14 @@ class Try(Value):
     """One earlier attempt at a proposal, and why the agent was asked again.
 
     With a `verdict` it had become a candidate that failed: `tree` is its tree, `branch` the branch that it had, `files` what it
-    changed as in Proposal.
+    changed as in Proposal, and `base` the incumbent that it was made on. Where the next attempt had another one, the candidate
+    could not be joined with what was merged meanwhile.
     """
 
     outcome: Outcome
     seconds: float
     verdict: Verdict | None = None
+    base: str | None = None
     commit: str | None = None
     tree: str | None = None
     branch: str | None = None
@@ -121,7 +123,10 @@ class Proposal(Value):
 
 
 class Experiment(Value):
-    """The identity of one experiment; `base` is the incumbent's commit that the proposal started from."""
+    """The identity of one experiment; `base` is the incumbent's commit that the proposal started from.
+
+    When something else was merged meanwhile, `joined` is the merge of the candidate with `onto`, the incumbent's later commit.
+    """
 
     id: str
     tag: str
@@ -130,6 +135,8 @@ class Experiment(Value):
     commit: str | None = None
     tree: str | None = None
     branch: str | None = None
+    onto: str | None = None
+    joined: str | None = None
 
 
 class Record(Value):
@@ -161,9 +168,24 @@ class Record(Value):
         return self.experiment.id
 
     @property
+    def judged(self) -> str | None:
+        """The commit that the verdict is about, and whose tree is merged: the candidate's, or the merge that it was joined by."""
+        return self.experiment.joined or self.experiment.commit
+
+    @property
+    def ground(self) -> str:
+        """The incumbent's commit that the judged one is compared with."""
+        return self.experiment.onto or self.experiment.base
+
+    @property
+    def runs(self) -> list[Measurement]:
+        """The measurements of the judged commit; others were made of a candidate before it was joined with a later incumbent."""
+        return [run for run in self.measurements if run.commit in ("", self.judged)]
+
+    @property
     def values(self) -> list[float]:
         """The metric of every run that counts."""
-        return [m.value for m in self.measurements if m.status == "ok" and m.value is not None]
+        return [m.value for m in self.runs if m.status == "ok" and m.value is not None]
 
     @property
     def value(self) -> float | None:

@@ -85,12 +85,12 @@ class Night(Bench):
         return Board(self.ledger.tag, publish, lambda: self.interrupt.now, spent)
 
     async def check(self, record: Record) -> Measurement | None:
-        """The task's check of an experiment's commit: `ok`, or `crash` with the reason; None when it was interrupted."""
+        """The task's check of the commit that is judged: `ok`, or `crash` with the reason; None when it was interrupted."""
         if not self.task.check:
             return Measurement(status="ok")
-        assert record.experiment.commit is not None
+        assert record.judged is not None
         work, seconds = self.state.run(self.ledger.tag, f"{record.id}-check"), self.task.budget.check_s
-        self.export(record.experiment.commit, work / "tree")
+        self.export(record.judged, work / "tree")
         with self.watch(record, "check", Step.CHECK_GOES_ON, seconds) as cancel:
             checked = await aside(lambda stop: self.checked(work, lambda: cancel() or stop()))
         if checked and checked.status == "ok":

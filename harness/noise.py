@@ -36,7 +36,7 @@ def noise(records: Iterable[Record], metric: Metric) -> Noise:
     """Pooled over every commit with repeats; `metric.noise` is a first guess, and 0 there means that there is none."""
     if not metric.noise:
         return Noise(0.0)
-    repeats = [runs for record in records if len(runs := counted(record)) > 1]
+    repeats = [runs for record in records for runs in counted(record) if len(runs) > 1]
     squares, degrees, by_seed = 0.0, 0, defaultdict[int, list[float]](list)
     for runs in repeats:
         mean = fmean(value for _, value in runs)
@@ -63,11 +63,15 @@ def _paired(sigma: float, by_seed: dict[int, list[float]]) -> Noise:
     return Noise(sigma, effects, 1.0 - common)
 
 
-def counted(record: Record) -> list[tuple[int, float]]:
-    """(seed, value) of the runs that count."""
-    return [(run.seed, run.value) for run in record.measurements if run.status == "ok" and run.value is not None]
+def counted(record: Record) -> list[list[tuple[int, float]]]:
+    """(seed, value) of the runs that count, for each commit that an experiment ran."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for run in record.measurements:
+        if run.status == "ok" and run.value is not None:
+            found.setdefault(run.commit, []).append((run.seed, run.value))
+    return list(found.values())
 
 
 def degrees(records: Iterable[Record]) -> int:
     """How many repeats the measured noise rests on."""
-    return sum(max(0, len(record.values) - 1) for record in records)
+    return sum(len(runs) - 1 for record in records for runs in counted(record))

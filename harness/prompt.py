@@ -43,6 +43,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         papers="- `lab/papers/`: what the researcher collected for you to read, read-only.\n" if task.papers else "",
         id=experiment,
         counts=counts(records),
+        under_way=under_way(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
     )
 
@@ -72,6 +73,13 @@ def counts(records: list[Record]) -> str:
     """How many experiments ended how, in words."""
     ended = [record.verdict.status for record in records if record.verdict and record.id != BASELINE]
     return ", ".join(f"{ended.count(status)} {status}" for status in sorted(set(ended))) or "nothing was tried yet"
+
+
+def under_way(records: list[Record]) -> str:
+    """What others are trying at this moment, as a line of the prompt; empty where nobody does."""
+    found = [record for record in records if not record.verdict and record.id != BASELINE]
+    told = [f"{record.id} {title(record)}" if record.proposal else f"{record.id}, which is being written" for record in found]
+    return f"- Under way by others, so try something else: {'; '.join(told)}.\n" if told else ""
 
 
 def history(task: Task, records: list[Record]) -> str:
@@ -141,14 +149,17 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
-        for name, blob in (proposal.files if proposal else _editable(task, git.files(ledger.repo, commit))).items():
+        for name, blob in _measured(task, ledger, record).items():
             if blob is not None:
                 (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / "files" / name).write_bytes(git.read(ledger.repo, blob))
 
 
-def _editable(task: Task, blobs: dict[str, str]) -> dict[str, str | None]:
-    return {name: blobs[name] for name in editable_files(task.editable, blobs)[:FILES]}
+def _measured(task: Task, ledger: Ledger, record: Record) -> dict[str, str | None]:
+    """The changed files as they were measured, or all editable ones of the baseline."""
+    blobs = git.files(ledger.repo, record.judged) if record.judged else {}
+    names = record.proposal.files if record.proposal else editable_files(task.editable, blobs)[:FILES]
+    return {name: blobs.get(name) for name in names}
 
 
 def _line(task: Task, record: Record) -> str:

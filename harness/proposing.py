@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, mirror, outcome, prompt, repairing, sessions
+from harness import git, limits, merging, mirror, outcome, prompt, repairing, sessions
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -35,7 +35,7 @@ Read `lab/history.tsv`, then make another change, which nobody has tried.
 class Work:
     """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones.
 
-    `resumed`: it went on with an earlier session.
+    `resumed`: it went on with an earlier session. `collided`: the experiment that made the same change while it worked.
     """
 
     ended: Exit
@@ -45,6 +45,7 @@ class Work:
     changed: dict[str, str | None]
     outcome: Outcome
     resumed: bool = False
+    collided: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)
     asked = prompt.render(night.task, text, others(night, record), night.ledger.incumbent(base), record.id)
-    asked += repairing.words(night, record)
+    asked += repairing.words(night, record) or merging.words(night, record)
     tries = list(record.proposal.tries) if record.proposal else []
     pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
     texts = {"program.md": text, "prompt.md": asked}
@@ -94,7 +95,7 @@ def again(night: Night, record: Record, work: Work, pauses: Iterator[float], rep
         wait_s = next(pauses, None)
         return None if wait_s is None else Again(work.outcome, wait_s)
     why = nothing_new(night, record, work)
-    if why is None or next(repairs, None) is None:
+    if why is None or (not work.collided and next(repairs, None) is None):
         return None
     return Again(why, 0.0, ONCE_MORE.format(why=why.reason))
 
@@ -171,7 +172,10 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
     if not refused and not new and trouble and not (trouble.kind in AGAIN and told.kind in PAUSES):
         told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
     sessions.end(night.state, tag, spec, worker, said.session or session.id, told)
-    return Work(ended, said, found, refused, changed, told, bool(session.id))
+    twin = tried_before(night, git.tree_with(night.repo, base, changed)) if changed else None
+    known = {each.id for each in records if each.experiment.tree} | {record.id}
+    collided = None if twin in known else twin
+    return Work(ended, said, found, refused, changed, told, bool(session.id), collided)
 
 
 def restore(night: Night, record: Record, folder: Path) -> None:
@@ -199,8 +203,7 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
         return night.close(record, Verdict(status="invalid", reason=why), texts)
     if work.outcome.kind != "changed":
         night.pause(agent.spec.name, work.outcome)
-        failed = repairing.failed_try(record)
-        return night.close(record, (failed and failed.verdict) or nothing_changed(work.outcome), texts)
+        return night.close(record, repairing.last_verdict(record) or nothing_changed(work.outcome), texts)
     tree = git.tree_with(night.repo, record.experiment.base, work.changed)
     if twin := tried_before(night, tree):
         return night.close(record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), texts)
@@ -232,6 +235,11 @@ def tried_before(night: Night, tree: str) -> str | None:
     for record in night.ledger.records():
         void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
         earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
-        if (record.experiment.tree == tree and not void) or tree in earlier:
+        if (tree in (record.experiment.tree, joined_tree(night, record)) and not void) or tree in earlier:
             return record.id
     return None
+
+
+def joined_tree(night: Night, record: Record) -> str | None:
+    """The tree by which a stale candidate was joined with a later incumbent."""
+    return git.tree(night.repo, record.experiment.joined) if record.experiment.joined else None

@@ -29,34 +29,53 @@ def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, st
     """Close an experiment, or send a change that does not work back to its agent while that has tries left."""
     if verdict.status not in ("crash", "invalid") or record.id == BASELINE or record.proposal is None:
         return night.close(record, verdict, texts)
-    spent = sum(each.verdict is not None for each in record.proposal.tries)
-    fails_by_itself = verdict.status == "crash" or not record.measurements
+    spent = sum(each.base == record.experiment.base for each in failures(record))
+    fails_by_itself = verdict.status == "crash" or not record.runs
     if not fails_by_itself or spent >= night.agent(record.experiment.agent).spec.more_tries or night.interrupt.soon:
         return night.close(record, verdict, texts)
-    number, experiment = len(record.measurements), record.experiment
-    log = next(iter((texts or {}).values()), "") or night.ledger.text(record, f"train-{number}.log")
+    log = next(iter((texts or {}).values()), "") or night.ledger.text(record, f"train-{len(record.measurements)}.log")
+    back = send_back(record, verdict, record.experiment.base)
+    back = back.model_copy(update={"measurements": [run for run in record.measurements if run not in record.runs]})
+    return night.ledger.save(back, Step.SENT_BACK, {f"failed-{len(failures(back))}.log": log})
+
+
+def send_back(record: Record, verdict: Verdict, base: str) -> Record:
+    """An experiment whose agent is to propose again, on `base`; its candidate is one of the tries now."""
+    experiment, proposal = record.experiment, record.proposal
+    assert proposal is not None
     failed = Try(
         outcome=Outcome(kind="changed", reason=verdict.reason),
-        seconds=record.proposal.seconds,
+        seconds=proposal.seconds,
         verdict=verdict,
+        base=experiment.base,
         commit=experiment.commit,
         tree=experiment.tree,
         branch=experiment.branch,
-        files=record.proposal.files,
+        files=proposal.files,
     )
+    none = dict.fromkeys(("commit", "tree", "branch", "onto", "joined"))
     back = {
         "state": "proposing",
-        "experiment": experiment.model_copy(update={"commit": None, "tree": None, "branch": None}),
-        "proposal": record.proposal.model_copy(update={"tries": [*record.proposal.tries, failed]}),
-        "measurements": [],
+        "experiment": experiment.model_copy(update={**none, "base": base}),
+        "proposal": proposal.model_copy(update={"tries": [*proposal.tries, failed]}),
     }
-    return night.ledger.save(record.model_copy(update=back), Step.SENT_BACK, {f"failed-{spent + 1}.log": log})
+    return record.model_copy(update=back)
+
+
+def failures(record: Record) -> list[Try]:
+    """The candidates of an experiment that were sent back to its agent."""
+    return [each for each in (record.proposal.tries if record.proposal else []) if each.verdict]
+
+
+def last_verdict(record: Record) -> Verdict | None:
+    """Over the last candidate that was sent back: what an experiment ends with when its agent leaves no other."""
+    return next((each.verdict for each in reversed(failures(record))), None)
 
 
 def failed_try(record: Record) -> Try | None:
-    """The candidate of an experiment that its agent is to mend; None when there is none."""
-    tries = record.proposal.tries if record.proposal else []
-    return next((each for each in reversed(tries) if each.verdict), None)
+    """The candidate that the agent is to mend; None when there is none."""
+    last = next(reversed(failures(record)), None)
+    return last if last and last.base == record.experiment.base else None
 
 
 def words(night: Night, record: Record) -> str:
@@ -64,8 +83,7 @@ def words(night: Night, record: Record) -> str:
     failed = failed_try(record)
     if failed is None or failed.verdict is None or record.proposal is None:
         return ""
-    spent = sum(each.verdict is not None for each in record.proposal.tries)
-    tail = printable(night.ledger.text(record, f"failed-{spent}.log"))[-LOG_CHARS:]
+    tail = printable(night.ledger.text(record, f"failed-{len(failures(record))}.log"))[-LOG_CHARS:]
     quoted = "".join(f"    {line}\n" for line in tail.splitlines()) or "    (it printed nothing)\n"
     return MEND.format(title=prompt.title(record), reason=prompt.reason(failed.verdict), log=quoted)
 

@@ -32,6 +32,8 @@ class Step(StrEnum):
     RUN_GOES_ON = "the referee has been at work for a moment"
     RUN_ENDED = "a measurement is there, in memory"
     MEASURED = "the record holds the measurement"
+    JOIN_WRITTEN = "the merge of a stale candidate with the incumbent is there, and no ref names it"
+    JOINED = "the record names that merge, which is what is measured next"
     SENT_BACK = "the record says that the agent may mend its change; its branch may still be there"
     CLOSED = "the record holds the verdict"
     MERGE_WRITTEN = "the merge commit is there, and no ref names it"

@@ -27,8 +27,16 @@ i={seed}
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
-# SENT_BACK is killed at in test_repairs.py, those of certificates in test_certify.py.
-NEVER_IN_A_NIGHT = {Step.REVIVED, Step.SENT_BACK, Step.OPENED, Step.CERTIFICATE_MEASURED, Step.CERTIFIED}
+# SENT_BACK is killed at in test_repairs.py, the joins in test_merging.py, those of certificates in test_certify.py.
+NEVER_IN_A_NIGHT = {
+    Step.REVIVED,
+    Step.SENT_BACK,
+    Step.JOIN_WRITTEN,
+    Step.JOINED,
+    Step.OPENED,
+    Step.CERTIFICATE_MEASURED,
+    Step.CERTIFIED,
+}
 
 
 def prepare(lab: Lab, nap: float) -> Lab:

@@ -101,6 +101,33 @@ def test_the_same_inputs_give_the_same_proposal_and_another_seed_another(tmp_pat
     assert texts[0] not in {text for _, _, text in VARIED}
 
 
+def test_several_at_a_time_do_not_propose_the_same(tmp_path: Path) -> None:
+    """One whose change is being measured, and two that are being proposed: the third constant is this one's."""
+    lab(tmp_path, ("1.0", "keep", TOY), ("-", "open", TOY.replace("2e-2", "0.04")), ("-", "open", None), ("-", "open", None))
+    assert tune(tmp_path).returncode == 0
+    assert (tmp_path / FILE).read_text() == TOY.replace("HEADS = 2", "HEADS = 1")
+    lab(tmp_path, ("1.0", "keep", TOY), ("-", "open", TOY.replace("2e-2", "0.04")))
+    assert tune(tmp_path).returncode == 0
+    assert (tmp_path / FILE).read_text() == TOY.replace("= 4 ", "= 2 ")
+
+
+def test_what_is_being_measured_keeps_others_away(tmp_path: Path) -> None:
+    """Where all but one of a small space's points are known or being measured, that one is proposed."""
+    text = "A = 1  # tune: {1, 2, 3}\n"
+    lab(tmp_path, ("1.0", "keep", text), ("0.9", "discard", text.replace("1 ", "2 ", 1)))
+    (tmp_path / FILE).write_text(text)
+    assert tune(tmp_path).returncode == 0
+    assert (tmp_path / FILE).read_text().startswith("A = 3")
+    lab(
+        tmp_path,
+        ("1.0", "keep", text),
+        ("0.9", "discard", text.replace("1 ", "2 ", 1)),
+        ("-", "open", text.replace("1 ", "3 ", 1)),
+    )
+    (tmp_path / FILE).write_text(text)
+    assert "was tried" in tune(tmp_path).stdout
+
+
 def test_a_void_experiment_is_tried_again_and_a_missing_file_is_no_obstacle(tmp_path: Path) -> None:
     lab(tmp_path, ("1.0", "keep", None), ("-", "void", TOY.replace("2e-2", "0.04")), ("-", "crash", "RATE = = 1"))
     assert tune(tmp_path).returncode == 0

@@ -58,14 +58,25 @@ def remembered(rows: list[dict[str, str]], file: str, lab: Path = LAB) -> list[T
     return found
 
 
-class Tuner:
-    """Proposes changes of one file's constants, from what earlier experiments made of them."""
+def unseen(rows: list[dict[str, str]], file: str, lab: Path = LAB) -> int:
+    """How many experiments are being proposed at this moment, by others of us perhaps, and have no file to look at yet."""
+    return sum(row["status"] == "open" and not (lab / "experiments" / row["id"] / "files" / file).exists() for row in rows)
 
-    def __init__(self, data: bytes, past: list[Tried], direction: Literal["minimize", "maximize"], seed: int) -> None:
+
+class Tuner:
+    """Proposes changes of one file's constants, from what earlier experiments made of them.
+
+    `unseen` others begin at the same time: this one leaves the first steps to them, and has dice of its own for the rest.
+    """
+
+    def __init__(
+        self, data: bytes, past: list[Tried], direction: Literal["minimize", "maximize"], seed: int, unseen: int = 0
+    ) -> None:
         self.data, self.past, self.direction = data, past, direction
         self.constants = declared(data)
         self.current = {constant.name: constant.value for constant in self.constants}
         self.codes = {code_of(data), *(tried.code for tried in past)}
+        self.unseen = unseen
         self.seed = seed * 100_003 + len(past)  # a night has one seed, its experiments must not share their dice
         self.rng = random.Random(self.seed)
 
@@ -81,13 +92,17 @@ class Tuner:
 
         Those with a log range come first: where not even the magnitude is known, there is most to gain.
         """
+        left = self.unseen
         for index, constant in enumerate(sorted(self.constants, key=lambda constant: not constant.log)):
             values = [tried.values[constant.name] for tried in self.past if constant.name in tried.values]
             seen = {repr(value) for value in (constant.value, *values)}
             for up in (index % 2 == 0, index % 2 != 0):
                 changes = {constant.name: constant.neighbour(up)}
                 if len(seen) == 1 and self._new(changes):
-                    return changes, f"{constant.name} has not been varied yet; this changes it alone."
+                    if not left:
+                        return changes, f"{constant.name} has not been varied yet; this changes it alone."
+                    left -= 1
+                    break
         return None
 
     def _model(self) -> tuple[dict[str, Value], str] | None:
@@ -95,7 +110,8 @@ class Tuner:
         import optuna  # half a second that only this stage needs
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = optuna.samplers.TPESampler(seed=self.seed % 2**32, n_startup_trials=1)
+        # What is measured at this moment counts as a failure until it is known, or all would go to the same place.
+        sampler = optuna.samplers.TPESampler(seed=self.seed % 2**32, n_startup_trials=1, constant_liar=True)
         study = optuna.create_study(sampler=sampler, direction=self.direction)
         for tried in self.past:
             self._tell(study, tried)
@@ -174,11 +190,12 @@ def main() -> None:
     try:
         data = Path(args.file).read_bytes()
         metric = json.loads((LAB / "task.json").read_text(encoding="utf-8"))["metric"]
-        past = remembered(history(), args.file)
+        rows = history()
+        past = remembered(rows, args.file)
     except OSError as error:
         sys.exit(f"tuner cannot read {error.filename}: {error.strerror}")
     try:
-        tuner = Tuner(data, past, metric["direction"], args.seed)
+        tuner = Tuner(data, past, metric["direction"], args.seed, unseen(rows, args.file))
     except (SyntaxError, ValueError) as error:
         sys.exit(f"tuner cannot tune {args.file}, which is not Python: {error}")
     if not tuner.constants:

@@ -1,0 +1,105 @@
+"""The merge queue: what becomes of a candidate whose base is not the incumbent any more, because something else was merged.
+
+It was screened on its own base. If it is promising there, it is joined with the incumbent of now by a three-way merge of their
+texts, and its other runs are made on that: they test the combination, and only the tree that was measured is merged. Texts
+that conflict, or a gain that does not survive the join, go back to the agent once, to make the idea anew on the incumbent of
+now. What fails again is discarded as not additive.
+"""
+
+from __future__ import annotations
+
+from harness import candidate, git, judge, prompt, repairing, threeway
+from harness.ledger import BASELINE
+from harness.models import Record, Verdict
+from harness.night import Night
+from harness.steps import Step, reached
+
+DIFF_CHARS = 20_000
+REBASE = """
+# Make your idea anew
+
+You proposed a change for this experiment: {title}. It was better than the code that it was made on. Meanwhile another
+change was merged into that, and yours could not be merged after it: {reason}
+
+Your worktree holds the code of now, without your change. Make the same idea work there, beside what was merged; if that makes
+no sense any more, leave the file as it is. This is your change, as data:
+
+{idea}
+
+This is what was merged since:
+
+{meanwhile}
+
+Write `notes/EXPERIMENT.md` again.
+"""
+
+
+def stale(night: Night, record: Record, verdict: judge.Next) -> bool:
+    """Whether a candidate is promising, and the incumbent another one than it is compared with."""
+    promising = not isinstance(verdict, Verdict) or verdict.status == "keep"
+    begun = bool(record.runs or record.experiment.joined)
+    return promising and begun and record.id != BASELINE and record.ground != night.ledger.tip()
+
+
+def join(night: Night, record: Record) -> Record | None:
+    """The record with the merge of its candidate and the incumbent of now, which is to be measured next; None where the texts
+    conflict, or make together what no candidate may be. It is closed where they make the incumbent itself.
+    """
+    experiment, tip = record.experiment, night.ledger.tip()
+    assert experiment.commit is not None
+    tree = threeway.merge(night.repo, experiment.base, tip, experiment.commit)
+    if tree is None:
+        return None
+    if tree == git.tree(night.repo, tip):
+        return night.close(record, Verdict(status="discard", reason="what was merged meanwhile has this change already"))
+    message = f"Join {record.id} with what was merged meanwhile: {prompt.title(record)}\n"
+    joined = git.commit(night.repo, tree, [tip, experiment.commit], message)
+    if candidate.problem(night.repo, night.task, night.start, joined):
+        return None
+    reached(Step.JOIN_WRITTEN)
+    experiment = experiment.model_copy(update={"onto": tip, "joined": joined})
+    return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.JOINED)
+
+
+def conclude(night: Night, record: Record, verdict: Verdict, alone: judge.Next, texts: dict[str, str] | None = None) -> Record:
+    """Carry a verdict over a joined candidate into its record. `alone` is what the judge says of it on its own base."""
+    if verdict.status in ("keep", "void"):
+        return night.close(record, verdict, texts)
+    if isinstance(alone, Verdict) and alone.status == "keep":
+        return send_back(night, record, f"joined with it, {verdict.reason}", verdict, texts)
+    if verdict.status != "discard":
+        verdict = Verdict(status="discard", reason=f"joined with what was merged meanwhile, it fails: {verdict.reason}")
+    return night.close(record, verdict, texts)
+
+
+def send_back(
+    night: Night, record: Record, why: str, verdict: Verdict | None = None, texts: dict[str, str] | None = None
+) -> Record:
+    """Have the idea made anew on the incumbent of now, or discard it when that was done already."""
+    update = {"status": "discard", "reason": f"not additive: {why}"}
+    discarded = verdict.model_copy(update=update) if verdict else Verdict.model_validate(update)
+    if rebased(record):
+        return night.close(record, discarded, texts)
+    return night.ledger.save(repairing.send_back(record, discarded, night.ledger.tip()), Step.SENT_BACK, texts)
+
+
+def rebased(record: Record) -> bool:
+    """Whether an experiment's agent was asked already to make its idea anew on a later incumbent."""
+    return any(each.base != record.experiment.base for each in repairing.failures(record))
+
+
+def words(night: Night, record: Record) -> str:
+    """What the agent is told beside the prompt when it is to make its idea anew; empty otherwise."""
+    last = next(reversed(repairing.failures(record)), None)
+    base = record.experiment.base
+    if last is None or last.base is None or last.base == base or last.commit is None:
+        return ""
+    idea, meanwhile = git.diff(night.repo, last.base, last.commit), git.diff(night.repo, last.base, base)
+    reason = prompt.reason(last.verdict) if last.verdict else ""
+    return REBASE.format(title=prompt.title(record), reason=reason, idea=quoted(idea), meanwhile=quoted(meanwhile))
+
+
+def quoted(diff: str) -> str:
+    """A diff as data, bounded."""
+    shown = diff if len(diff) <= DIFF_CHARS else diff[:DIFF_CHARS] + "\n(the rest is left out)"
+    return "\n".join(f"    {line}" for line in shown.splitlines())

@@ -1,0 +1,61 @@
+"""Whatever the order in which agents and runs finish, crash and go stale, and wherever the harness is killed or interrupted:
+the lab branch is always a measured tree, every merge meets its rule, every experiment ends once, and no run is made twice.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stage import NAMES, Part, Stage, check
+
+numbers = st.sampled_from([1, 2, 3, 4, 4, 4, 6, 8, 99])
+changes = st.dictionaries(st.sampled_from(NAMES), numbers, min_size=1, max_size=2)
+parts = st.builds(Part, change=changes, takes=st.integers(1, 9), again=changes | st.just({}))
+plays = st.fixed_dictionaries(
+    {
+        "parts": st.lists(parts, min_size=3, max_size=8),
+        "runs": st.lists(st.integers(1, 6), min_size=1, max_size=4),
+        "worse": st.sets(st.sampled_from(["AB", "CD", "AE"])),
+        "noise": st.sampled_from([0.0, 0.0, 0.3]),
+    }
+)
+disasters = st.lists(st.integers(1, 90), max_size=4)
+ROUGH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+
+
+def night(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> Stage:
+    """A night and what holds for each; also just after each kill."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_STATE_HOME"] = f"{folder}/state"
+        stage = Stage(Path(folder) / "repo", **play, kills=kills, interrupts=interrupts)  # type: ignore[arg-type]
+        reason = stage.play(workers, slots)
+        assert reason == f"{len(stage.parts)} experiments are done"
+        check(stage)
+        assert len(stage.records) == len(stage.parts) + 1
+        assert stage.most_waiting <= max(workers + slots - 1, 1)
+        repeated = len(stage.made) - len(set(stage.made))
+        assert repeated <= (len(kills) + len(interrupts)) * slots, "more runs were made again than were cut off"
+        return stage
+
+
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/nowhere")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=ROUGH, database=None)
+@given(plays, disasters, disasters, st.integers(1, 4), st.integers(1, 3))
+def test_any_order(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> None:
+    night(play, kills, interrupts, workers, slots)
+
+
+@pytest.mark.heavy
+@settings(max_examples=400, deadline=None, suppress_health_check=ROUGH, database=None)
+@given(plays, disasters, disasters, st.integers(1, 4), st.integers(1, 4))
+def test_any_order_at_length(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> None:
+    night(play, kills, interrupts, workers, slots)

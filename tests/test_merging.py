@@ -1,0 +1,104 @@
+"""The merge queue: what was measured is merged, on the incumbent of now, and what does not go together is made anew once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stage import Part, Stage, check, home
+
+from harness import git
+
+__all__ = ["home"]
+
+
+def status(stage: Stage) -> list[str]:
+    return [record.verdict.status if record.verdict else "open" for record in stage.records]
+
+
+def test_a_stale_candidate_is_merged_as_it_was_measured_together_with_what_came_first(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), Part({"B": 4}, takes=3)])
+    stage.play(workers=2, slots=2)
+    check(stage)
+    first, second = stage.records[1:]
+    assert status(stage) == ["keep", "keep", "keep"]
+    assert first.experiment.joined is None
+    assert second.experiment.base == first.experiment.base
+    assert second.experiment.onto == second.ground != second.experiment.base
+    commits = [run.commit for run in second.measurements]
+    assert commits == [second.experiment.commit, second.experiment.joined]
+    assert [run.seed for run in second.measurements] == [1, 1]
+    assert "A = 4" in stage.text("autoresearch/t")
+    assert "B = 4" in stage.text("autoresearch/t")
+    assert git.parents(stage.repo, git.commit_of(stage.repo, "autoresearch/t")) == [second.ground, second.experiment.commit]
+
+
+def test_one_worker_and_one_slot_never_have_a_stale_base(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), Part({"B": 4}, takes=3)])
+    stage.play(workers=1, slots=1)
+    check(stage)
+    assert status(stage) == ["keep", "keep", "keep"]
+    assert [record.experiment.joined for record in stage.records] == [None] * 3
+    assert len(stage.made) == 3
+
+
+def test_a_hopeless_stale_candidate_costs_no_second_run(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), Part({"B": 9}, takes=3)])
+    stage.play(workers=2, slots=2)
+    check(stage)
+    assert status(stage) == ["keep", "keep", "discard"]
+    assert len(stage.made) == 3
+
+
+@pytest.mark.parametrize(
+    ("second", "worse", "why"),
+    [
+        (Part({"A": 3}, takes=3, again={"B": 4}), "", "the texts of both changes conflict"),
+        (Part({"B": 4}, takes=3, again={"C": 4}), "AB", "joined with it, distance 14.000 against 11.000: worse by 3.000"),
+    ],
+)
+def test_what_does_not_go_together_is_made_anew_on_what_was_merged(home: Path, second: Part, worse: str, why: str) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), second], worse={worse} if worse else set())
+    stage.play(workers=2, slots=2)
+    check(stage)
+    assert status(stage) == ["keep", "keep", "keep"]
+    record = stage.records[2]
+    assert record.proposal is not None
+    (tried,) = record.proposal.tries
+    assert tried.verdict is not None
+    assert tried.verdict.reason == f"not additive: {why}"
+    assert record.experiment.base == record.ground
+    assert record.experiment.base != tried.base
+    told = stage.prompts["0002"][-1]
+    assert "# Make your idea anew" in told
+    assert why in told
+    assert "    -A = 5\n    +A = 4\n" in told
+    (name, number) = next(iter(second.change.items()))
+    assert f"    -{name} = 5\n    +{name} = {number}\n" in told
+
+
+@pytest.mark.parametrize(
+    ("again", "reason"),
+    [({}, "not additive: the texts of both changes conflict"), ({"A": 8}, "distance 15.000 against 11.000: worse by 4.000")],
+)
+def test_it_is_made_anew_only_once(home: Path, again: dict[str, int], reason: str) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), Part({"A": 3}, takes=3, again=again)])
+    stage.play(workers=2, slots=2)
+    check(stage)
+    assert status(stage) == ["keep", "keep", "discard"]
+    record = stage.records[2]
+    assert record.verdict is not None
+    assert record.verdict.reason == reason
+    assert len(stage.prompts["0002"]) == 2
+
+
+def test_an_idea_that_is_stale_twice_and_conflicts_again_is_not_additive(home: Path) -> None:
+    """While it is made anew, another change of the same line is merged."""
+    parts = [Part({"A": 4}, takes=2), Part({"A": 3, "F": 5}, takes=3, again={"B": 3}), Part({"B": 4}, takes=6)]
+    stage = Stage(home / "repo", parts, runs=[1])
+    stage.play(workers=3, slots=3)
+    check(stage)
+    assert sorted(status(stage)) == ["discard", "keep", "keep", "keep"]
+    record = stage.records[2]
+    assert record.verdict is not None
+    assert record.verdict.reason == "not additive: the texts of both changes conflict"
