@@ -61,7 +61,7 @@ def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record])
     if not measured.sigma or verdict is None or verdict.value is None:
         return None
     sigma, sign = measured.sigma, -1.0 if task.metric.direction == "minimize" else 1.0
-    closed = [(r, r.verdict) for r in records[1:] if r.verdict and r.verdict.error][-REMEMBERED:]
+    closed = [(r, r.verdict) for r in records[1:] if r.values and r.verdict and r.verdict.error][-REMEMBERED:]
     learnt = Experience()
     for _, past in closed:
         learnt = learnt.after((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma)

@@ -109,7 +109,8 @@ class Flight:
         """Until something changes, or for some seconds."""
         self._changed.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):  # asyncio.wait_for loses a cancellation that comes together with the event
+                await self._changed.wait()
 
 
 async def aside(work: Callable[[Cancel], T]) -> T:
@@ -121,6 +122,7 @@ async def aside(work: Callable[[Cancel], T]) -> T:
     except asyncio.CancelledError:
         stop.set()
         await asyncio.wait([done])
+        done.exception()  # seen, and of no interest beside what the work was cancelled for
         raise
 
 

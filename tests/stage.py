@@ -239,7 +239,7 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         assert record.judged is not None
         assert git.tree(repo, tip) == git.tree(repo, record.judged), "a tree was merged that was not measured"
         assert any(run.commit == record.judged and run.status == "ok" for run in record.measurements)
-        assert record.verdict.runs == len(record.values)
+        assert 0 < record.verdict.runs <= len(record.values)  # control runs come later
         if not stage.noise:
             assert stage.value(stage.text(tip), 0) < stage.value(stage.text(parents[0]), 0)
         else:

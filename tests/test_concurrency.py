@@ -18,7 +18,7 @@ changes = st.dictionaries(st.sampled_from(NAMES), numbers, min_size=1, max_size=
 parts = st.builds(Part, change=changes, takes=st.integers(1, 9), again=changes | st.just({}))
 plays = st.fixed_dictionaries(
     {
-        "parts": st.lists(parts, min_size=3, max_size=8),
+        "parts": st.lists(parts, min_size=2, max_size=7),
         "runs": st.lists(st.integers(1, 6), min_size=1, max_size=4),
         "worse": st.sets(st.sampled_from(["AB", "CD", "AE"])),
         "noise": st.sampled_from([0.0, 0.0, 0.3]),
@@ -48,7 +48,7 @@ def _own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/nowhere")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=ROUGH, database=None)
+@settings(max_examples=8, deadline=None, suppress_health_check=ROUGH, database=None)
 @given(plays, disasters, disasters, st.integers(1, 4), st.integers(1, 3))
 def test_any_order(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> None:
     night(play, kills, interrupts, workers, slots)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from conftest import Lab
 from stage import Part, Stage, check, home
+from test_crash import mortal
 
 from harness import git
+from harness.steps import Step
 
 __all__ = ["home"]
 
@@ -102,3 +106,37 @@ def test_an_idea_that_is_stale_twice_and_conflicts_again_is_not_additive(home: P
     record = stage.records[2]
     assert record.verdict is not None
     assert record.verdict.reason == "not additive: the texts of both changes conflict"
+
+
+def two_lines(lab: Lab) -> None:
+    """A task with two numbers far apart, and an agent for each; the second is ready when the first one's was merged."""
+    text = "import os, pathlib\nX = 5.0\n" + "\n" * 9 + "Y = 5.0\npathlib.Path('toy/answer.txt').write_text(str(X + Y - 5))\n"
+    (lab.path / "toy/solution.py").write_text(text)
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "two numbers")
+    lab.agent("first", "sed -i 's/^X = .*/X = 4.5/' toy/solution.py; NOTE")
+    merged = f"git -C '{lab.path}' log --format=%s autoresearch/t | grep -q keep"
+    lab.agent("second", f"until {merged}; do sleep 0.1; done; sed -i 's/^Y = .*/Y = 4.5/' toy/solution.py; NOTE")
+
+
+BEFORE = [Step.PROPOSED, Step.BRANCHED, Step.MEASURED, Step.CLOSED, Step.MERGE_WRITTEN, Step.MERGED]
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"),
+    [(Step.JOINED, "1"), *[pytest.param(step, "1", marks=pytest.mark.heavy) for step in (Step.JOIN_WRITTEN, Step.SETTLED)]]
+    + [pytest.param(step, nth, marks=pytest.mark.heavy) for step in BEFORE for nth in ("2", "3")],
+)
+def test_killed_while_it_is_merged(lab: Lab, step: Step, nth: str) -> None:
+    two_lines(lab)
+    run = ("run", "--tag", "t", "--agent", "first", "--agent", "second", "--experiments", "2")
+    run += ("--workers", "2", "--slots", "2", "--sandbox", "none")
+    died = mortal(lab, "kill", step.name, nth, *run)
+    lab.harness(*run)
+    assert (died, lab.strays()) == (-9, []) or step not in (Step.JOINED, Step.JOIN_WRITTEN)
+    assert [row[3] for row in lab.rows()] == ["keep", "keep", "keep"]
+    told = json.loads(lab.git("show", "refs/experiments/t/0002:record.json"))
+    assert len(told["measurements"]) == (2 if told["experiment"]["joined"] else 1)
+    solution = lab.git("show", "autoresearch/t:toy/solution.py")
+    assert "X = 4.5" in solution
+    assert "Y = 4.5" in solution
+    assert lab.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/autoresearch/t\nrefs/heads/main"
