@@ -128,7 +128,10 @@ def _standing(night: Night, commit: str) -> tuple[Task, Record, str, list[Record
 
 
 async def run_once(night: Night, record: Record, urgency: int) -> Measurement | None:
-    """One more run of what is judged, with the next seed, in the next free place; None when it was interrupted."""
+    """One more run of what is judged, with the next seed, in the next free place; None when it was interrupted.
+
+    One that broke its GPU is made again on another one, while there is one.
+    """
     commit, number, seed = record.judged, len(record.measurements), judge.seed(len(record.runs))
     assert commit is not None
     async with night.places.lease(urgency) as place:
@@ -140,7 +143,13 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         request = night.request(commit, seed, work, against(night), place=place)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
-        return night.taken(request, measured, night.state.items(night.ledger.tag, record.id))
+        measured = night.taken(request, measured, night.state.items(night.ledger.tag, record.id))
+        broken = night.lose(place)
+    if broken and measured and measured.status == "void":
+        again = await run_once(night, record, urgency)
+        told = {"dirty": measured.hardware.get("dirty", measured.reason)}
+        return again and again.model_copy(update={"hardware": {**again.hardware, **told}})
+    return measured
 
 
 def against(night: Night) -> Against:

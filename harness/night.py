@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import git
+from harness import git, gpus
 from harness.bench import Bench
 from harness.board import Board
 from harness.gateway.client import Gateway
@@ -156,6 +156,15 @@ class Night(Bench):
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} cannot be read: {error}; the prompt is made from it") from error
         return text, git.write(self.repo, text.encode())
+
+    def lose(self, place: Place) -> bool:
+        """Whether a place's GPU is out of use now: then no other run is made there. A UserError when it was the last one."""
+        if not place.gpus or not {gpus.EVERY, *place.gpus} & {each.gpu for each in gpus.dirty()}:
+            return False
+        self.places.retire(place)
+        if not self.places.slots:
+            gpus.pool(place.gpus)
+        return True
 
     def conduct(self, story: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the loop to its end, one that begins nothing more as soon as the user wants to stop."""

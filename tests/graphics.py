@@ -34,6 +34,7 @@ SMI = """\
 #!/bin/sh
 cd '{folder}'
 case "$1" in
+  -L) cat cards ;;
   --query-gpu=uuid) cat gpus ;;
   --query-compute-apps=*) [ -e flag ] && exec sh ./afterwards; cat apps ;;
 esac
@@ -50,7 +51,7 @@ def missing() -> str:
 
 
 def machine(folder: Path, answer: int = 0, count: int = 1, library: bool = True) -> list[str]:
-    """What a command has to begin with to run on it. What nvidia-smi tells is in folder/smi: gpus, apps, and afterwards,
+    """What a command has to begin with to run on it. What nvidia-smi tells is in folder/smi: cards, gpus, apps, and afterwards,
     a script that is asked in place of apps as soon as there is a file named flag.
     """
     lib, smi, dev = folder / "lib", folder / "smi", folder / "dev"
@@ -63,7 +64,7 @@ def machine(folder: Path, answer: int = 0, count: int = 1, library: bool = True)
         subprocess.run(["cc", *words], check=True)
     (smi / "nvidia-smi").write_text(SMI.format(folder=smi))
     (smi / "nvidia-smi").chmod(0o755)
-    for name in ("apps", "gpus", "afterwards"):
+    for name in ("apps", "cards", "gpus", "afterwards"):
         (smi / name).touch()
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "bin/nvidia-modprobe").write_text("#!/bin/sh\n")

@@ -52,7 +52,7 @@ fast:
 }
 RECORDER = """\
 import sys, time
-file = open(sys.argv.pop(1), "a")
+file = open(sys.argv.pop(1), "a", buffering=1)
 def hook(event, args):
     if event == "harness.step":
         file.write(f"{time.perf_counter()} {args[0].name}\\n")
