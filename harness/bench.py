@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes, trees
+from harness.artefacts import take
 from harness.models import Against, Measurement, Place, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
@@ -39,11 +40,12 @@ class Bench:
         cancel: Cancel,
         against: Against | None = None,
         items: Path | None = None,
+        artefacts: Path | None = None,
         split: Split = "validation",
     ) -> Measurement | None:
         """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled."""
         request = self.request(commit, seed, work, against, split)
-        return self.taken(request, self.runner.measure(request, cancel), items)
+        return self.taken(request, self.runner.measure(request, cancel), items, artefacts)
 
     def request(
         self,
@@ -73,8 +75,12 @@ class Bench:
         reached(Step.RUN_STARTED)
         return request
 
-    def taken(self, request: Request, measured: Measurement | None, items: Path | None = None) -> Measurement | None:
-        """What a runner answered, with what it is known by. What the referee left of each item's value goes to `items`.
+    def taken(
+        self, request: Request, measured: Measurement | None, items: Path | None = None, artefacts: Path | None = None
+    ) -> Measurement | None:
+        """What a runner answered, with what it is known by.
+
+        What the referee left of each item's value goes to `items`, what the run made to the folder `artefacts`.
 
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
         """
@@ -82,6 +88,8 @@ class Bench:
         if items and measured and measured.status == "ok" and request.items.is_file():
             request.items.chmod(0o600)
             request.items.replace(items)
+        if artefacts and measured and measured.status == "ok" and request.artefacts.is_dir():
+            measured = measured.model_copy(update={"artefacts": take(request.artefacts, artefacts)})
         if measured is None or measured.status != "void":
             trees.remove(request.work)
         known = {"trusted": self.trusted, "harness": __version__, "commit": request.commit}

@@ -66,6 +66,8 @@ class Measurement(Written):
     """What was checked besides the score."""
     checkpoint: str = ""
     """SHA-256 of what was scored."""
+    artefacts: dict[str, str] = {}
+    """SHA-256 of each file that the run left for `harness export`, by its name."""
     hardware: dict[str, str] = {}
     """What it ran on."""
     versions: dict[str, str] = {}
@@ -129,3 +131,22 @@ class Request(Value):
     def items(self) -> Path:
         """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
         return self.work / "items.npy"
+
+    @property
+    def artefacts(self) -> Path:
+        """The folder in which the referee may leave what the run made, such as a model: for people, never for other runs."""
+        return self.work / "artefacts"
+
+
+class Export(Value):
+    """What a task's `export` program is asked: to fill the folder `to` with what a run made and what it takes to use that.
+
+    `artefacts` holds what the referee of `measurement` left. `request` is one for the same commit, whose files are at
+    `request.tree`; code of them runs in a sandbox only. With a `sample`, a text, it also prints how the model goes on.
+    """
+
+    request: Request
+    measurement: Measurement
+    artefacts: Path
+    to: Path
+    sample: str | None = None

@@ -140,7 +140,8 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         request = night.request(commit, seed, work, against(night), place=place)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
-        return night.taken(request, measured, night.state.items(night.ledger.tag, record.id))
+        kept = night.state.items(night.ledger.tag, record.id), night.state.artefacts(night.ledger.tag, record.id)
+        return night.taken(request, measured, *kept)
 
 
 def against(night: Night) -> Against:

@@ -140,7 +140,7 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
         runner=LocalRunner(files),
         sandbox=sandbox.name,
         readable=readable,
-        hidden=(*hidden_paths(task, files, state.path), state.secret),
+        hidden=(*hidden_paths(task, files, state.path), state.secret, state.models),
     )
 
 

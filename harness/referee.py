@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import gpus, limits, sandboxes
+from harness import gpus, limits, sandboxes, trees
 from harness.evaluation import Refused, evaluate
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
@@ -79,6 +79,9 @@ def measure(request: Request) -> Measurement:
     try:
         told = evaluate(request)
         result: dict[str, object] = {"value": told.value, "hidden_figures": told.figures}
+        if request.task.outputs:
+            trees.remove(request.artefacts)
+            (request.work / "outputs").rename(request.artefacts)
     except Refused as refused:
         result = {"status": refused.status, "reason": refused.reason, "referee_tail": refused.tail}
     return facts.model_copy(update={**result, "seconds": {"run": ended.seconds, "evaluate": time.monotonic() - started}})

@@ -171,6 +171,8 @@ class Task(Written):
     """A folder of yours that agents may read as lab/papers/, and no run may: absolute, from `~`, or in the repository."""
     check: list[str] = []
     """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
+    export: list[str] = []
+    """A trusted program that makes a folder of what a run left, for `harness export`; without one the files are copied."""
     python: str = ""
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []

@@ -96,6 +96,15 @@ class StateFolder:
             if path not in kept:
                 path.unlink(missing_ok=True)
 
+    def artefacts(self, tag: str, experiment: str) -> Path:
+        """Where what an experiment's latest run made is kept; it may be missing at any time."""
+        return self.models / tag / experiment
+
+    @property
+    def models(self) -> Path:
+        """The folder that no sandbox may ever show either: a run that begins with a trained model is ahead of its time."""
+        return self.path / "artefacts"
+
     @property
     def secret(self) -> Path:
         """The folder that no sandbox may ever show: values of single validation items lie in it."""

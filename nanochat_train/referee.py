@@ -25,6 +25,7 @@ from nanochat_train.session import Trained, train
 from nanochat_train.supply import Clock
 
 PROGRESS_EVERY_S = 0.5
+MODEL = "model.safetensors"  # the trained state of a run that counts, for `harness export`
 
 
 def measure(request: Request) -> Measurement:
@@ -57,13 +58,16 @@ def measure(request: Request) -> Measurement:
     result = blank.model_copy(
         update={**evidence(trained, prepared, seconds), "hardware": hardware or machine.hardware(request.work)}
     )
-    trained.state.unlink(missing_ok=True)
+    if ended or evaluated is None or not evaluated.audit.passed:
+        trained.state.unlink(missing_ok=True)
     if ended or evaluated is None:
         return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
     result = result.model_copy(update={"audit": evaluated.audit, "checkpoint": evaluated.checkpoint})
     if not evaluated.audit.passed:
         return result.model_copy(update={"status": "invalid", "reason": evaluated.audit.summary})
     np.save(request.items, evaluated.nll.reshape(-1), allow_pickle=False)
+    request.artefacts.mkdir()
+    trained.state.replace(request.artefacts / MODEL)
     return result.model_copy(update={"status": "ok", "value": evaluated.score.bits_per_byte})
 
 
