@@ -24,7 +24,7 @@ def export(repo: git.Repo, settings: Settings, record: Record, to: Path, sample:
     if os.path.lexists(to):
         raise UserError(f"{to} exists: name another folder with --to, or remove it")
     state, task = StateFolder(repo), load_task(settings)
-    made = origin(record, state.artefacts(settings.tag, record.id))
+    made = origin(record, state.left(settings.tag, record.id).artefacts)
     if sample is not None:
         check_sample(repo, task.name, bool(task.export), gpus.wanted(task))
     start = Ledger(repo, settings.tag).get(BASELINE).experiment.base
@@ -34,7 +34,7 @@ def export(repo: git.Repo, settings: Settings, record: Record, to: Path, sample:
         asked = Export(
             request=request(bench, record, made, work),
             measurement=made,
-            artefacts=state.artefacts(settings.tag, record.id),
+            artefacts=state.left(settings.tag, record.id).artefacts,
             to=part,
             sample=sample,
         )

@@ -102,7 +102,8 @@ class Request(Value):
     """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
 
     Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
-    `hidden` wins over everything. `split` is "test" only for what agents never learn of: certificates and promotions.
+    `hidden` wins over everything. `caches` is the master of the task's caches (caches.py); it may be missing. `split` is "test"
+    only for what agents never learn of: certificates and promotions.
     """
 
     task: Task
@@ -116,6 +117,7 @@ class Request(Value):
     place: Place = Place()
     hidden: list[Path] = []
     readable: list[Path] = []
+    caches: Path | None = None
 
     @property
     def result(self) -> Path:
@@ -136,6 +138,11 @@ class Request(Value):
     def artefacts(self) -> Path:
         """The folder in which the referee may leave what the run made, such as a model: for people, never for other runs."""
         return self.work / "artefacts"
+
+    @property
+    def left_caches(self) -> Path:
+        """The folder in which the referee may leave what the run compiled: the next master, if its experiment is kept."""
+        return self.work / "left-caches"
 
 
 class Export(Value):

@@ -140,8 +140,7 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         request = night.request(commit, seed, work, against(night), place=place)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
-        kept = night.state.items(night.ledger.tag, record.id), night.state.artefacts(night.ledger.tag, record.id)
-        return night.taken(request, measured, *kept)
+        return night.taken(request, measured, night.state.left(night.ledger.tag, record.id, record.state == "closed"))
 
 
 def against(night: Night) -> Against:

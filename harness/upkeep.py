@@ -67,6 +67,7 @@ def waste(state: StateFolder, days: float, models: int) -> list[Waste]:
         found += [Waste(path, what, trees.size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
     if not alive:
         found += [Waste(path, "trusted files, exported", trees.size(path)) for path in sorted(state.path.glob("trusted/*"))]
+        found += [Waste(path, "compiled code; runs fill it again", trees.size(path)) for path in sorted(state.caches.glob("*"))]
     oldest = time.time() - days * 86400
     logs = [log for log in sorted(state.path.glob("logs/*/*.log")) if log.stat().st_mtime < oldest]
     what = "transcript; its end is in the record"

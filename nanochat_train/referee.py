@@ -86,6 +86,10 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
     figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
     if seconds["train"] > 0:
         figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
+    if trained.compiled:
+        figures["compiled_files"] = float(trained.compiled)
+    if trained.compiled_late > 0:
+        figures["compiled_on_the_clock"] = float(trained.compiled_late)
     if trained.parameters:
         figures["parameters"] = float(trained.parameters)
     return {
