@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,12 @@ def measure(request: Request) -> Measurement:
     hardware: dict[str, str] = {}
     try:
         train(request, prepared, trained, report)
-        hardware = machine.hardware(request.work)  # at once: clocks and temperature are those of training
-        evaluated = evaluate(request, prepared, trained.state, report)
+        with ThreadPoolExecutor(1) as aside:  # at once: clocks and temperature are those of training
+            told = aside.submit(machine.hardware, request.work)
+            try:
+                evaluated = evaluate(request, prepared, trained.state, report)
+            finally:
+                hardware = told.result()
     except Fault as fault:
         ended = fault
     except UserError as error:
@@ -81,8 +86,7 @@ def ready(profile: str) -> Data:
 def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dict[str, object]:
     """What is known of a run besides its score, as fields of a Measurement."""
     clock, ended = trained.clock, trained.exit
-    startup = (clock.started or time.monotonic()) - clock.created
-    seconds = {"startup": startup, "train": max(0.0, (ended.seconds if ended else 0.0) - startup), **seconds}
+    seconds = {**phases(trained), **seconds}
     figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
     if seconds["train"] > 0:
         figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
@@ -103,6 +107,19 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "limits": ended.limits if ended else "",
         "versions": {**machine.versions(), "corpus": prepared.meta.corpus, "tokenizer": prepared.meta.tokenizer},
     }
+
+
+def phases(trained: Trained) -> dict[str, float]:
+    """Seconds of training: `import` is a part of `startup`, `save` and `exit` are of `train`; what was not reached is missing."""
+    clock, reached = trained.clock, trained.reached
+    dead = reached.get("dead", time.monotonic())
+    begun = clock.started or dead
+    found = {"startup": begun - clock.created, "train": dead - begun}
+    if "imported" in reached:
+        found["import"] = reached["imported"] - clock.created
+    if "saving" in reached and "saved" in reached:
+        found |= {"save": reached["saved"] - reached["saving"], "exit": dead - reached["saved"]}
+    return {name: max(0.0, value) for name, value in found.items()}
 
 
 def reporter(path: Path) -> Report:

@@ -32,6 +32,7 @@ BURST = 256  # messages handled between two looks at the clock
 class Trained:
     """What a training run left: the state's file, and figures for people. `memory` is the last state that came in time.
 
+    `reached` says when it was "imported", was "saving", had "saved" its state and was "dead", by the monotonic clock.
     `compiled` counts the files that it added to its caches before the start, `compiled_late` those after it.
     """
 
@@ -39,6 +40,7 @@ class Trained:
     state: Path
     memory: int | None = None
     parameters: int = 0
+    reached: dict[str, float] = field(default_factory=dict)
     compiled: int = 0
     compiled_late: int = 0
     late_s: float = 0.0
@@ -84,6 +86,7 @@ class Session:
         self.handlers = {
             **{"start": self.start, "rows": self.rows, "taken": self.taken},
             **{"log": self.log, "note": self.note, "save": self.save},
+            **{"imported": self.reach, "saving": self.reach},
         }
 
     def drain(self, wait_s: float) -> None:
@@ -118,6 +121,10 @@ class Session:
             self.before_start()
         self.supply.start()
         self.channel.send({"started": True})
+
+    def reach(self, incoming: Incoming) -> None:
+        """The run says how far it is; for people."""
+        self.trained.reached[str(incoming.message["do"])] = time.monotonic()
 
     def rows(self, incoming: Incoming) -> None:
         """Show rows that the trainer waits for, or none when they are beyond the budget."""
@@ -154,6 +161,7 @@ class Session:
             self.trained.late_s = self.trained.late_s or came - self.clock.deadline
             return
         self.trained.keep(incoming.fd, checkpoint.check(incoming.fd))
+        self.trained.reached["saved"] = came
         incoming.fd = None
 
 
@@ -192,6 +200,7 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
                 watch(session, process, request.task.budget.grace_s, report)
             finally:
                 trained.exit = process.kill()
+                trained.reached["dead"] = time.monotonic()
                 trained.compiled_late = compiled.new() - trained.compiled
 
 
