@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import trees
 
-NIGHT_BYTES = 4 << 30  # of one night; a night on a GPU merges some twenty models of 200 to 300 MB
+NIGHT_BYTES = 3 << 30  # of one night, which may fill 5 GB of disk in all: the last ten models of 200 to 300 MB
 
 
 def take(left: Path, place: Path) -> dict[str, str]:
