@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes, trees
+from harness.artefacts import take
 from harness.models import Against, Measurement, Place, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
-from harness.state import StateFolder
+from harness.state import Left, StateFolder
 from harness.steps import Step, reached
 from harness.workspace import link_inputs
 
@@ -18,6 +19,7 @@ from harness.workspace import link_inputs
 class Bench:
     """`readable` is what sandboxes have to show of the world outside git, `hidden` what none may show.
 
+    `caches` is the master of what runs compile, None where the task has none.
     `start` is the lab's first commit, whose files are the trusted ones; `trusted` says what measures, as trusted.digest does.
     """
 
@@ -30,6 +32,7 @@ class Bench:
     sandbox: str
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
+    caches: Path | None = None
 
     def run(
         self,
@@ -38,12 +41,13 @@ class Bench:
         work: Path,
         cancel: Cancel,
         against: Against | None = None,
-        items: Path | None = None,
+        left: Left | None = None,
         split: Split = "validation",
+        cold: bool = False,
     ) -> Measurement | None:
         """One run of a commit, from a tree of its own in the empty folder `work`; None when it was cancelled."""
-        request = self.request(commit, seed, work, against, split)
-        return self.taken(request, self.runner.measure(request, cancel), items)
+        request = self.request(commit, seed, work, against, split, cold=cold)
+        return self.taken(request, self.runner.measure(request, cancel), left)
 
     def request(
         self,
@@ -53,8 +57,12 @@ class Bench:
         against: Against | None = None,
         split: Split = "validation",
         place: Place | None = None,
+        cold: bool = False,
     ) -> Request:
-        """What a runner is asked: to measure a commit, whose files are now in the empty folder `work`."""
+        """What a runner is asked: to measure a commit, whose files are now in the empty folder `work`.
+
+        A `cold` run finds nothing in its caches.
+        """
         self.export(commit, work / "tree")
         reached(Step.EXPORTED)
         request = Request(
@@ -69,19 +77,19 @@ class Bench:
             place=place or Place(),
             hidden=list(self.hidden),
             readable=list(self.readable),
+            caches=None if cold else self.caches,
         )
         reached(Step.RUN_STARTED)
         return request
 
-    def taken(self, request: Request, measured: Measurement | None, items: Path | None = None) -> Measurement | None:
-        """What a runner answered, with what it is known by. What the referee left of each item's value goes to `items`.
+    def taken(self, request: Request, measured: Measurement | None, left: Left | None = None) -> Measurement | None:
+        """What a runner answered, with what it is known by; what the run left beside it goes to `left`.
 
         The folder is kept when the measurement is void, for whoever looks for the cause; `harness gc` removes it.
         """
         reached(Step.RUN_ENDED)
-        if items and measured and measured.status == "ok" and request.items.is_file():
-            request.items.chmod(0o600)
-            request.items.replace(items)
+        if left and measured and measured.status == "ok":
+            measured = move(request, left, measured)
         if measured is None or measured.status != "void":
             trees.remove(request.work)
         known = {"trusted": self.trusted, "harness": __version__, "commit": request.commit}
@@ -129,6 +137,20 @@ class Bench:
         """What is run of a commit, with the task's inputs in their places."""
         candidate.export(self.repo, self.task, self.start, commit, tree)
         link_inputs(tree, self.task.inputs, git.root(self.repo))
+
+
+def move(request: Request, left: Left, measured: Measurement) -> Measurement:
+    """Take what a run that counts left out of its folder; the measurement with the hashes of what it made."""
+    if request.items.is_file():
+        request.items.chmod(0o600)
+        request.items.replace(left.items)
+    if left.caches and request.left_caches.is_dir():
+        trees.remove(left.caches)
+        left.caches.parent.mkdir(parents=True, exist_ok=True)
+        request.left_caches.rename(left.caches)
+    if not request.artefacts.is_dir():
+        return measured
+    return measured.model_copy(update={"artefacts": take(request.artefacts, left.artefacts)})
 
 
 def _failure(ended: Exit) -> str:

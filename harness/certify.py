@@ -94,7 +94,7 @@ def run(night: Night, certificate: Certificate, side: Side) -> Measurement | Non
     runs, what = night.ledger.get(BASELINE).measurements, f"run {number + 1} of {len(certificate.seeds)}"
     with night.board.entry(certificate.id, side, what, Step.RUN_GOES_ON, work=work) as cancel:
         measured = night.run(
-            commits[side], certificate.seeds[number], work, cancel, Against(baseline=runs), split=certificate.split
+            commits[side], certificate.seeds[number], work, cancel, Against(baseline=runs), split=certificate.split, cold=True
         )
     again = f"`harness certify --tag {certificate.tag}` goes on with certificate {certificate.id}"
     if measured and measured.status == "void":

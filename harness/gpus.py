@@ -73,6 +73,11 @@ def names() -> list[str]:
     return re.findall(r"^GPU-[\w-]+$", _smi("--query-gpu=uuid", TABLE) or "", re.MULTILINE)
 
 
+def models() -> str:
+    """The GPUs and their driver as nvidia-smi names them, one a line; empty where it does not."""
+    return (_smi("--query-gpu=name,driver_version") or "").strip()
+
+
 def holders() -> frozenset[Holder] | None:
     """Who computes on a GPU now; None where nvidia-smi does not tell, or does not answer."""
     if (told := _smi("--query-compute-apps=pid,gpu_uuid", TABLE)) is None:

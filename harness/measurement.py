@@ -66,6 +66,8 @@ class Measurement(Written):
     """What was checked besides the score."""
     checkpoint: str = ""
     """SHA-256 of what was scored."""
+    artefacts: dict[str, str] = {}
+    """SHA-256 of each file that the run left for `harness export`, by its name."""
     hardware: dict[str, str] = {}
     """What it ran on."""
     versions: dict[str, str] = {}
@@ -100,7 +102,8 @@ class Request(Value):
     """What a referee is asked: measure the tree at `tree` once. `work` is the run's own directory, for logs and results.
 
     Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
-    `hidden` wins over everything. `split` is "test" only for what agents never learn of: certificates and promotions.
+    `hidden` wins over everything. `caches` is the master of the task's caches (caches.py); it may be missing. `split` is "test"
+    only for what agents never learn of: certificates and promotions.
     """
 
     task: Task
@@ -114,6 +117,7 @@ class Request(Value):
     place: Place = Place()
     hidden: list[Path] = []
     readable: list[Path] = []
+    caches: Path | None = None
 
     @property
     def result(self) -> Path:
@@ -129,3 +133,27 @@ class Request(Value):
     def items(self) -> Path:
         """Where the referee may leave the metric's value of each item, float32 [N], as .npy: the next one's `against`."""
         return self.work / "items.npy"
+
+    @property
+    def artefacts(self) -> Path:
+        """The folder in which the referee may leave what the run made, such as a model: for people, never for other runs."""
+        return self.work / "artefacts"
+
+    @property
+    def left_caches(self) -> Path:
+        """The folder in which the referee may leave what the run compiled: the next master, if its experiment is kept."""
+        return self.work / "left-caches"
+
+
+class Export(Value):
+    """What a task's `export` program is asked: to fill the folder `to` with what a run made and what it takes to use that.
+
+    `artefacts` holds what the referee of `measurement` left. `request` is one for the same commit, whose files are at
+    `request.tree`; code of them runs in a sandbox only. With a `sample`, a text, it also prints how the model goes on.
+    """
+
+    request: Request
+    measurement: Measurement
+    artefacts: Path
+    to: Path
+    sample: str | None = None

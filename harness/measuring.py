@@ -143,7 +143,7 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         request = night.request(commit, seed, work, against(night), place=place)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
-        measured = night.taken(request, measured, night.state.items(night.ledger.tag, record.id))
+        measured = night.taken(request, measured, night.state.left(night.ledger.tag, record.id, record.state == "closed"))
         broken = night.lose(place)
     if broken and measured and measured.status == "void":
         again = await run_once(night, record, urgency)

@@ -15,6 +15,7 @@ from harness.agentspec import PromptSpec as PromptSpec
 from harness.measurement import PROGRESS as PROGRESS
 from harness.measurement import Against as Against
 from harness.measurement import Audit as Audit
+from harness.measurement import Export as Export
 from harness.measurement import Measurement as Measurement
 from harness.measurement import Place as Place
 from harness.measurement import Request as Request

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, slots, static, trusted
+from harness import agents, caches, config, git, locks, mirror, preflight, refs, sandboxes, slots, static, trusted
 from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
@@ -140,7 +140,8 @@ def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Setting
         runner=LocalRunner(files),
         sandbox=sandbox.name,
         readable=readable,
-        hidden=(*hidden_paths(task, files, state.path), state.secret),
+        hidden=(*hidden_paths(task, files, state.path), state.secret, state.models, state.caches),
+        caches=state.caches / caches.key(task, digest, sandbox.name) if task.caches else None,
     )
 
 

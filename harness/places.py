@@ -73,7 +73,7 @@ def interpreter(program: Path, scratch: Path) -> Interpreter | str:
 def check_editable(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
     """A UserError when one of the task's names and globs means nothing in a commit that has the files `names`."""
     folders = {str(parent) for name in names for parent in Path(name).parents}
-    for part in (part for argv in (task.referee, task.evaluate, task.check, task.hidden) for part in argv):
+    for part in (part for argv in (task.referee, task.evaluate, task.check, task.hidden, task.export) for part in argv):
         name = part if part in names else f"{part.replace('.', '/')}.py"  # as a module, after `-m`
         if name in names and editable_files(task.editable, [name]):
             where = place(file, task.profile, "editable")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import gpus, limits, sandboxes
+from harness import caches, gpus, limits, sandboxes, trees
 from harness.evaluation import Refused, evaluate
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
@@ -57,7 +57,8 @@ def serve(
 
 def measure(request: Request) -> Measurement:
     """One run of a candidate. `seconds` holds run and evaluate."""
-    box = _box(request)
+    compiled = caches.private(request, "run")
+    box = _box(request, compiled)
     with sandboxes.get(request.sandbox).wrap(python(request.task.command, request.task.python), box) as launch:
         ended = run(launch, request.work / "run.log", request.task.budget.run_s or request.task.budget.limit_s)
     facts = Measurement(
@@ -79,13 +80,17 @@ def measure(request: Request) -> Measurement:
     try:
         told = evaluate(request)
         result: dict[str, object] = {"value": told.value, "hidden_figures": told.figures}
+        caches.take(request, compiled)
+        if request.task.outputs:
+            trees.remove(request.artefacts)
+            (request.work / "outputs").rename(request.artefacts)
     except Refused as refused:
         result = {"status": refused.status, "reason": refused.reason, "referee_tail": refused.tail}
     return facts.model_copy(update={**result, "seconds": {"run": ended.seconds, "evaluate": time.monotonic() - started}})
 
 
-def _box(request: Request) -> Box:
-    """The tree read-only but for the declared outputs, which are made beforehand and bound one by one."""
+def _box(request: Request, compiled: caches.Private) -> Box:
+    """The tree read-only but for the declared outputs, which are made beforehand and bound one by one, and its caches."""
     outputs = tuple(request.tree / name for name in request.task.outputs)
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +103,9 @@ def _box(request: Request) -> Box:
     return Box(
         cwd=request.tree,
         readable=readable,
-        writable=outputs,
+        writable=(*outputs, *compiled.writable),
         hidden=tuple(request.hidden),
-        env=env,
+        env={**env, **compiled.env},
         gpu=gpus.wanted(request.task),
         limits=bounds,
         role="train",

@@ -10,6 +10,7 @@ import asyncio
 import time
 
 from harness import __version__, git, refs
+from harness.keeping import keep_or_drop
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
@@ -126,4 +127,5 @@ async def advance(night: Night, record: Record) -> None:
     if record.state == "closed":
         night.ledger.settle(record)
         forget(night)
+        keep_or_drop(night, record)
         night.tell(record)

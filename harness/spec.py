@@ -171,6 +171,10 @@ class Task(Written):
     """A folder of yours that agents may read as lab/papers/, and no run may: absolute, from `~`, or in the repository."""
     check: list[str] = []
     """A quick trusted test of a candidate before it is run, in the sandbox: exit 0, or a last line that says what is wrong."""
+    caches: list[str] = []
+    """Variables that name folders for compiled code: each run has its own, begun from what the incumbent's runs compiled."""
+    export: list[str] = []
+    """A trusted program that makes a folder of what a run left, for `harness export`; without one the files are copied."""
     python: str = ""
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []
@@ -189,6 +193,15 @@ class Task(Written):
     """When a night ends by itself."""
     profile: str = "default"
     """The profile that was applied."""
+
+    @field_validator("caches")
+    @classmethod
+    def variables(cls, names: list[str]) -> list[str]:
+        """Reject what cannot be the name of a variable and of a folder."""
+        for name in names:
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is not the name of an environment variable, as TRITON_CACHE_DIR is")
+        return names
 
     @field_validator("editable", "outputs")
     @classmethod

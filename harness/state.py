@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import git, locks, trees
@@ -35,6 +36,15 @@ class Status(Value):
     tag: str
     activities: list[Activity]
     usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run leaves here: the values of single items, what it made (artefacts.py) and what it compiled (caches.py)."""
+
+    items: Path
+    artefacts: Path
+    caches: Path | None
 
 
 class StateFolder:
@@ -95,6 +105,28 @@ class StateFolder:
         for path in (self.secret / tag).iterdir():
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+    def left(self, tag: str, experiment: str, closed: bool = False) -> Left:
+        """Where what an experiment's latest run left is kept; it may be missing at any time.
+
+        What a run compiled waits for a verdict; of an experiment that is closed it is not kept.
+        """
+        compiled = None if closed else self.compiled(tag, experiment)
+        return Left(self.items(tag, experiment), self.models / tag / experiment, compiled)
+
+    def compiled(self, tag: str, experiment: str) -> Path:
+        """Where what an experiment's latest run compiled waits for the verdict."""
+        return self.caches / "taken" / tag / experiment
+
+    @property
+    def caches(self) -> Path:
+        """The folder of compiled code: a master by its key, and what was taken from runs that have no verdict yet."""
+        return self.path / "caches"
+
+    @property
+    def models(self) -> Path:
+        """The folder that no sandbox may ever show either: a run that begins with a trained model is ahead of its time."""
+        return self.path / "artefacts"
 
     @property
     def secret(self) -> Path:

@@ -8,6 +8,7 @@ stops them all.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -29,6 +30,18 @@ def walk(path: Path) -> Iterator[str]:
                 yield entry.path
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
+
+
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    return sum(_bytes(each) for each in (str(path), *walk(path)))
+
+
+def _bytes(path: str) -> int:
+    with suppress(OSError):
+        facts = os.lstat(path)
+        return 0 if stat.S_ISDIR(facts.st_mode) else facts.st_size
+    return 0
 
 
 def remove(path: Path) -> None:

@@ -6,20 +6,19 @@ into a record.
 
 from __future__ import annotations
 
-import os
-import stat
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import git, locks, trees
+from harness.ledger import Ledger
 from harness.process import clean_env, run
 from harness.protocols import Launch
 from harness.state import MEASURE, StateFolder
 
 LOOSE_OBJECTS = 6700  # where `git gc --auto` begins, too
 PACK_S = 600.0
+MODEL = "what a run made; `harness replicate` makes it again"
 KINDS = {
     "runs": "files of a void run",
     "worktrees": "worktree of a killed harness",
@@ -58,19 +57,31 @@ def pack(repo: git.Repo, state: StateFolder) -> str:
     return ""
 
 
-def waste(state: StateFolder, days: float) -> list[Waste]:
-    """What can go: everything of runs, worktrees and homes of tags that nobody works on, and transcripts older than `days`."""
+def waste(state: StateFolder, days: float, models: int) -> list[Waste]:
+    """What can go: runs, worktrees and homes of tags that nobody works on, transcripts older than `days`, and of each night
+    what was made by others than the `models` experiments that were kept last."""
     found, alive = [], {tag for tag in locks.tags(state.repo) if locks.held(state.repo, tag)}
     if any(Path(f"/proc/{path.name}").exists() for path in state.path.glob(f"runs/{MEASURE}/*")):
         alive.add(MEASURE)
     for kind, what in KINDS.items():
-        found += [Waste(path, what, _size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
+        found += [Waste(path, what, trees.size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
     if not alive:
-        found += [Waste(path, "trusted files, exported", _size(path)) for path in sorted(state.path.glob("trusted/*"))]
+        found += [Waste(path, "trusted files, exported", trees.size(path)) for path in sorted(state.path.glob("trusted/*"))]
+        found += [Waste(path, "compiled code; runs fill it again", trees.size(path)) for path in sorted(state.caches.glob("*"))]
     oldest = time.time() - days * 86400
     logs = [log for log in sorted(state.path.glob("logs/*/*.log")) if log.stat().st_mtime < oldest]
     what = "transcript; its end is in the record"
-    return found + [Waste(log, what, _size(log)) for log in logs if log.parent.name not in alive]
+    found += [Waste(log, what, trees.size(log)) for log in logs if log.parent.name not in alive]
+    nights = sorted(state.models.glob("*"))
+    return found + [Waste(path, MODEL, trees.size(path)) for night in nights for path in old_models(state.repo, night, models)]
+
+
+def old_models(repo: git.Repo, night: Path, models: int) -> list[Path]:
+    """What can go below the folder of a night: what closed experiments made, but for the kept ones that are the last `models`."""
+    records = Ledger(repo, night.name).records()
+    kept = [record.id for record in records if record.verdict and record.verdict.status == "keep"]
+    needed = {*kept[-models:], *(record.id for record in records if record.state != "closed")}
+    return [path for path in sorted(night.iterdir()) if path.name not in needed]
 
 
 def remove(found: list[Waste]) -> None:
@@ -87,15 +98,4 @@ def loose_objects(repo: git.Repo) -> int:
 
 def git_megabytes(repo: git.Repo) -> float:
     """The size of the repository's objects."""
-    return _size(git.common(repo) / "objects") / 1e6
-
-
-def _size(path: Path) -> int:
-    return sum(_bytes(each) for each in (str(path), *trees.walk(path)))
-
-
-def _bytes(path: str) -> int:
-    with suppress(OSError):
-        facts = os.lstat(path)
-        return 0 if stat.S_ISDIR(facts.st_mode) else facts.st_size
-    return 0
+    return trees.size(git.common(repo) / "objects") / 1e6

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness import sandboxes
+from harness import caches, sandboxes
 from harness.models import Request
 from harness.process import Process
 from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, box, device
@@ -141,8 +141,10 @@ def examinee(request: Request, form: Form, state: Path, name: str) -> Iterator[E
     with Channel() as channel, Memory(2 * form.batch * form.columns, True) as tokens, Memory(answer_bytes, False) as answers:
         asked = Examinee(request, form, channel, tokens, answers)
         fds = (channel.theirs.fileno(), tokens.fd, answers.fd)
+        # What training had compiled when it started, and so before it learnt anything; each process has its own copy.
+        compiled = caches.private(request, name, request.left_caches if request.left_caches.is_dir() else None)
         argv = [sys.executable, *WORKER, "evaluate", *map(str, fds), str(state)]
-        inside = box(request, "evaluate", (state,), *fds)
+        inside = box(request, "evaluate", (state,), compiled, *fds)
         with sandboxes.get(request.sandbox).wrap(argv, inside) as launch:
             with Process(launch, request.work / f"{name}.log") as asked.process:
                 channel.theirs.close()

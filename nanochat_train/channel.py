@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import limits
+from harness.caches import Private
 from harness.models import Request
 from harness.process import inner_env
 from harness.protocols import Box
@@ -24,6 +25,9 @@ from nanochat_train.feed import MESSAGE_BYTES
 
 F_SEAL_FUTURE_WRITE = 0x0010
 CPU_THREADS = 2  # fixed, so that a machine with more cores computes the same sums
+# Kernels chosen by timing them differ from run to run, and so do scores: by ten times the noise of a run.
+NO_TUNING = {f"TORCHINDUCTOR_{name}": "0" for name in ("MAX_AUTOTUNE", "MAX_AUTOTUNE_GEMM", "MAX_AUTOTUNE_POINTWISE")}
+NO_TUNING |= {"TORCHINDUCTOR_COORDINATE_DESCENT_TUNING": "0"}
 WORKER = ("-m", "nanochat_train.worker")
 
 Report = Callable[[str, float, float | None], None]
@@ -144,8 +148,8 @@ def device(profile: str) -> str:
     return "cuda" if profile == "gpu" else "cpu"
 
 
-def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: int) -> Box:
-    """The sandbox of a worker: the candidate's tree to read, nothing to write, no network."""
+def box(request: Request, role: limits.Role, readable: tuple[Any, ...], compiled: Private, *fds: int) -> Box:
+    """The sandbox of a worker: the candidate's tree to read, nothing to write but its own caches, no network."""
     env = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     if device(request.task.profile) == "cpu":
         env |= {name: str(CPU_THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -159,8 +163,9 @@ def box(request: Request, role: limits.Role, readable: tuple[Any, ...], *fds: in
     return Box(
         cwd=request.tree,
         readable=(request.tree, *request.readable, *readable),
+        writable=compiled.writable,
         hidden=tuple(request.hidden),
-        env=inner_env(**env),
+        env=inner_env(**env, **NO_TUNING, **compiled.env),
         gpu=device(request.task.profile) == "cuda",
         fds=fds,
         limits=limits.settle(request.task.limits, role),

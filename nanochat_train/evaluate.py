@@ -54,6 +54,8 @@ def evaluate(request: Request, data: Data, state: Path, report: Report, claims: 
             second = exam.ready("audit", audit.width(data.meta.seq_len))
             early = None if request.sandbox == "uid" else stack.enter_context(second)  # uid lends a tree to one at a time
             with exam.ready("evaluate", data.meta.seq_len, claims) as first:
+                first.begin()
+                loaded = time.monotonic()
                 nll = exam.score(first)
             scored = time.monotonic()
             cuts = audit.choose(comparison(request, data, rows) - nll, counted, audit.PLANS[request.task.profile], rng)
@@ -64,7 +66,12 @@ def evaluate(request: Request, data: Data, state: Path, report: Report, claims: 
     found = audit.judge(audit.differences(nll, cuts, again), cuts, audit.tolerance(request.against.baseline))
     certified = Score(score.nats + found.figures["mean"] * int(counted.sum()), score.size)
     found = found.model_copy(update={"figures": {**found.figures, "certified": certified.bits_per_byte}})
-    return Evaluated(score, found, nll, before, {"evaluate": scored - started, "audit": time.monotonic() - scored})
+    return Evaluated(score, found, nll, before, seconds(started, loaded, scored))
+
+
+def seconds(started: float, loaded: float, scored: float) -> dict[str, float]:
+    """How long evaluation and audit took; `load`, until the first process was ready, is a part of the former."""
+    return {"load": loaded - started, "evaluate": scored - started, "audit": time.monotonic() - scored}
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,6 @@ class Exam:
 
     def score(self, asked: Examinee) -> Floats:
         """Process A: nats of every token, [N, T]."""
-        asked.begin()
         form = asked.form
 
         def ask(rows: Rows) -> Floats:

@@ -122,6 +122,7 @@ class Run:
         """Hand over what load() needs, as named tensors. Counts inside the budget; the last to arrive in time counts."""
         from safetensors.torch import save
 
+        send(self._sock, {"do": "saving"})
         data = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
         memory = os.memfd_create("state", os.MFD_ALLOW_SEALING)
         try:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.caches import processor
 from harness.process import clean_env, run
 from harness.protocols import Launch
 
@@ -26,7 +27,7 @@ LIBRARIES = ("torch", "triton", "numpy", "safetensors", "tiktoken")
 
 def hardware(work: Path) -> dict[str, str]:
     """CPU and GPU by name; of the GPU also clocks and temperature at this moment. Logs go to the folder `work`."""
-    names = {"cpu": _cpu(), "cores": str(len(os.sched_getaffinity(0))), "kernel": platform.release()}
+    names = {"cpu": processor(), "cores": str(len(os.sched_getaffinity(0))), "kernel": platform.release()}
     if (program := shutil.which("nvidia-smi")) is None:
         return names
     query = f"--query-gpu={','.join(QUERY.values())}"
@@ -36,15 +37,6 @@ def hardware(work: Path) -> dict[str, str]:
         return names
     values = told.tail.strip().splitlines()[0].split(", ") if told.code == 0 and told.tail.strip() else []
     return names | (dict(zip(QUERY, values, strict=True)) if len(values) == len(QUERY) else {})
-
-
-def _cpu() -> str:
-    """The processor's own name where Linux tells it."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from nanochat_train.session import Trained, train
 from nanochat_train.supply import Clock
 
 PROGRESS_EVERY_S = 0.5
+MODEL = "model.safetensors"  # the trained state of a run that counts, for `harness export`
 
 
 def measure(request: Request) -> Measurement:
@@ -44,8 +46,12 @@ def measure(request: Request) -> Measurement:
     hardware: dict[str, str] = {}
     try:
         train(request, prepared, trained, report)
-        hardware = machine.hardware(request.work)  # at once: clocks and temperature are those of training
-        evaluated = evaluate(request, prepared, trained.state, report)
+        with ThreadPoolExecutor(1) as aside:  # at once: clocks and temperature are those of training
+            told = aside.submit(machine.hardware, request.work)
+            try:
+                evaluated = evaluate(request, prepared, trained.state, report)
+            finally:
+                hardware = told.result()
     except Fault as fault:
         ended = fault
     except UserError as error:
@@ -57,13 +63,16 @@ def measure(request: Request) -> Measurement:
     result = blank.model_copy(
         update={**evidence(trained, prepared, seconds), "hardware": hardware or machine.hardware(request.work)}
     )
-    trained.state.unlink(missing_ok=True)
+    if ended or evaluated is None or not evaluated.audit.passed:
+        trained.state.unlink(missing_ok=True)
     if ended or evaluated is None:
         return result.model_copy(update={"status": ended.status if ended else "void", "reason": ended.reason if ended else ""})
     result = result.model_copy(update={"audit": evaluated.audit, "checkpoint": evaluated.checkpoint})
     if not evaluated.audit.passed:
         return result.model_copy(update={"status": "invalid", "reason": evaluated.audit.summary})
     np.save(request.items, evaluated.nll.reshape(-1), allow_pickle=False)
+    request.artefacts.mkdir()
+    trained.state.replace(request.artefacts / MODEL)
     return result.model_copy(update={"status": "ok", "value": evaluated.score.bits_per_byte})
 
 
@@ -77,11 +86,14 @@ def ready(profile: str) -> Data:
 def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dict[str, object]:
     """What is known of a run besides its score, as fields of a Measurement."""
     clock, ended = trained.clock, trained.exit
-    startup = (clock.started or time.monotonic()) - clock.created
-    seconds = {"startup": startup, "train": max(0.0, (ended.seconds if ended else 0.0) - startup), **seconds}
+    seconds = {**phases(trained), **seconds}
     figures = {"tokens": float(clock.tokens), "steps": float(trained.last_step)}
     if seconds["train"] > 0:
         figures["tokens_per_s"] = round(clock.tokens / seconds["train"], 1)
+    if trained.compiled:
+        figures["compiled_files"] = float(trained.compiled)
+    if trained.compiled_late > 0:
+        figures["compiled_on_the_clock"] = float(trained.compiled_late)
     if trained.parameters:
         figures["parameters"] = float(trained.parameters)
     return {
@@ -95,6 +107,19 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
         "limits": ended.limits if ended else "",
         "versions": {**machine.versions(), "corpus": prepared.meta.corpus, "tokenizer": prepared.meta.tokenizer},
     }
+
+
+def phases(trained: Trained) -> dict[str, float]:
+    """Seconds of training: `import` is a part of `startup`, `save` and `exit` are of `train`; what was not reached is missing."""
+    clock, reached = trained.clock, trained.reached
+    dead = reached.get("dead", time.monotonic())
+    begun = clock.started or dead
+    found = {"startup": begun - clock.created, "train": dead - begun}
+    if "imported" in reached:
+        found["import"] = reached["imported"] - clock.created
+    if "saving" in reached and "saved" in reached:
+        found |= {"save": reached["saved"] - reached["saving"], "exit": dead - reached["saved"]}
+    return {name: max(0.0, value) for name, value in found.items()}
 
 
 def reporter(path: Path) -> Report:

@@ -6,12 +6,13 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from harness import sandboxes
+from harness import caches, sandboxes
 from harness.models import Request
 from harness.process import Process
 from harness.protocols import Exit
@@ -29,12 +30,19 @@ BURST = 256  # messages handled between two looks at the clock
 
 @dataclass
 class Trained:
-    """What a training run left: the state's file, and figures for people. `memory` is the last state that came in time."""
+    """What a training run left: the state's file, and figures for people. `memory` is the last state that came in time.
+
+    `reached` says when it was "imported", was "saving", had "saved" its state and was "dead", by the monotonic clock.
+    `compiled` counts the files that it added to its caches before the start, `compiled_late` those after it.
+    """
 
     clock: Clock
     state: Path
     memory: int | None = None
     parameters: int = 0
+    reached: dict[str, float] = field(default_factory=dict)
+    compiled: int = 0
+    compiled_late: int = 0
     late_s: float = 0.0
     exit: Exit | None = None
     error: Fault | None = None
@@ -69,11 +77,16 @@ class Trained:
 class Session:
     """Answers the messages of one training process."""
 
-    def __init__(self, trained: Trained, channel: Channel, supply: Supply) -> None:
+    def __init__(
+        self, trained: Trained, channel: Channel, supply: Supply, before_start: Callable[[], None] = lambda: None
+    ) -> None:
+        """`before_start` is called once, when the trainer is ready and has seen no row."""
+        self.before_start = before_start
         self.trained, self.clock, self.channel, self.supply = trained, trained.clock, channel, supply
         self.handlers = {
             **{"start": self.start, "rows": self.rows, "taken": self.taken},
             **{"log": self.log, "note": self.note, "save": self.save},
+            **{"imported": self.reach, "saving": self.reach},
         }
 
     def drain(self, wait_s: float) -> None:
@@ -104,8 +117,14 @@ class Session:
 
     def start(self, incoming: Incoming) -> None:
         """Start the clock, once."""
+        if self.clock.started is None:
+            self.before_start()
         self.supply.start()
         self.channel.send({"started": True})
+
+    def reach(self, incoming: Incoming) -> None:
+        """The run says how far it is; for people."""
+        self.trained.reached[str(incoming.message["do"])] = time.monotonic()
 
     def rows(self, incoming: Incoming) -> None:
         """Show rows that the trainer waits for, or none when they are beyond the budget."""
@@ -142,6 +161,7 @@ class Session:
             self.trained.late_s = self.trained.late_s or came - self.clock.deadline
             return
         self.trained.keep(incoming.fd, checkpoint.check(incoming.fd))
+        self.trained.reached["saved"] = came
         incoming.fd = None
 
 
@@ -161,11 +181,17 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
     with Channel() as channel, Memory(ring_size(width), True) as rows, Memory(PAGE, False) as counter:
         order, words = Order(data.rows("train"), request.seed), counter.bytes.view(np.uint64)
         supply = Supply(trained.clock, order, Writer(rows.bytes, width), words, meta.seq_len)
-        session = Session(trained, channel, supply)
+        compiled = caches.private(request, "train")
+
+        def before_start() -> None:
+            caches.take(request, compiled)
+            trained.compiled = compiled.new()
+
+        session = Session(trained, channel, supply, before_start)
         welcome = {"seed": request.seed, "vocab_size": meta.vocab_size, "seq_len": meta.seq_len, "scale": 1.0}
         channel.send({**welcome, "device": device(request.task.profile), "budget": supply.budget()})
         fds = (channel.theirs.fileno(), rows.fd, counter.fd)
-        inside = box(request, "train", (), *fds)
+        inside = box(request, "train", (), compiled, *fds)
         argv = [sys.executable, *WORKER, "train", *map(str, fds)]
         sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
@@ -174,6 +200,8 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
                 watch(session, process, request.task.budget.grace_s, report)
             finally:
                 trained.exit = process.kill()
+                trained.reached["dead"] = time.monotonic()
+                trained.compiled_late = compiled.new() - trained.compiled
 
 
 def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:

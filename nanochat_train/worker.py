@@ -7,6 +7,7 @@ python -m nanochat_train.worker evaluate SOCKET_FD TOKENS_FD ANSWERS_FD CHECKPOI
 from __future__ import annotations
 
 import mmap
+import os
 import socket
 import sys
 import traceback
@@ -21,7 +22,9 @@ CANDIDATE = Path(__file__).with_name("train.py")
 def train(sock: socket.socket, rows: int, counter: int) -> None:
     """Call train(run)."""
     run = feed.Run(sock, rows, counter)
-    candidate(run.device).train(run)
+    module = candidate(run.device)
+    feed.send(sock, {"do": "imported"})
+    module.train(run)
 
 
 def evaluate(sock: socket.socket, tokens_fd: int, answers_fd: int, checkpoint: str) -> None:
@@ -93,4 +96,7 @@ def main(args: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # everything was handed over: tidying up torch would only take time

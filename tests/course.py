@@ -118,7 +118,7 @@ class Course:
         """Train and score."""
         request = self.request(source, seed, sandbox, **budget)
         found = referee.measure(request)
-        assert not (request.work / "checkpoint.safetensors").exists()
+        assert not (request.work / "checkpoint.safetensors").exists()  # moved to what stays, or gone
         return found
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:

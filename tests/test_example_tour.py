@@ -58,7 +58,7 @@ def test_a_night_of_the_tuner_and_the_same_value_for_another_seed(tour: Lab) -> 
     (baseline,) = json.loads(tour.git("show", "refs/experiments/t/0000:record.json"))["measurements"]
     again = measure(tour, baseline["seed"] + 1)
     assert (again.status, again.value) == ("ok", baseline["value"])
-    lines = (tour.path.parent / "work/outputs" / TOUR).read_text().splitlines()
+    lines = (tour.path.parent / "work/artefacts" / TOUR).read_text().splitlines()
     assert again.value == pytest.approx(independent_length(tour.path / "examples/tour/cities.csv", lines), rel=1e-12)
 
 

@@ -36,7 +36,12 @@ def test_an_honest_run_carries_its_evidence(course: Course, honest: Measurement)
     assert honest.cpu_s > 0
     assert honest.peak_memory_mb > 50
     assert honest.versions["corpus"] == course.data.meta.corpus
-    assert set(honest.seconds) == {"startup", "train", "evaluate", "audit", "total"}
+    seconds = honest.seconds
+    assert set(seconds) == {"startup", "import", "train", "save", "exit", "load", "evaluate", "audit", "total"}
+    assert 0 < seconds["import"] <= seconds["startup"]
+    assert 0 < seconds["save"] + seconds["exit"] <= seconds["train"]
+    assert 0 < seconds["load"] <= seconds["evaluate"]
+    assert sum(seconds[name] for name in ("startup", "train", "evaluate", "audit")) <= seconds["total"]
     assert honest.hardware["cpu"]
     assert int(honest.hardware["cores"]) > 0
     assert {"python", "torch", "numpy", "corpus", "tokenizer"} <= set(honest.versions)

@@ -107,13 +107,16 @@ def graphics() -> list[tuple[str, str | None]]:
 
 def gc(
     days: Annotated[float, typer.Option("--keep-days", min=0, help="Keep transcripts that are younger than this.")] = 14,
+    models: Annotated[
+        int, typer.Option("--keep-checkpoints", min=1, help="Keep what so many merges made, the latest of each night.")
+    ] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Free disk space: pack git's objects, remove what can be made again. Records, commits and branches always stay."""
     repo = git.open_repo(Path.cwd())
     state = StateFolder(repo)
-    found = upkeep.waste(state, days)
+    found = upkeep.waste(state, days, models)
     problem = ""
     if not dry_run:
         upkeep.remove(found)

@@ -1,0 +1,38 @@
+"""The command that takes what an experiment made out of the harness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import git
+from harness.cli.nights import remembered
+from harness.cli.options import TagOption, latest
+from harness.cli.screen import Screen, interruptible
+from harness.export import export as make
+from harness.ledger import Ledger
+
+
+def export(
+    experiment: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The incumbent when left out.", show_default=False)
+    ] = None,
+    tag: TagOption = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="A new folder; TAG-ID when left out.")] = None,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="TEXT", help="Also let the model go on with this text.")
+    ] = None,
+) -> None:
+    """What a kept experiment made, with its code, in a folder of its own: for nanochat the model, ready to be loaded."""
+    repo = git.open_repo(Path.cwd())
+    name = latest(repo, tag)
+    ledger = Ledger(repo, name)
+    record = ledger.get(experiment) if experiment else ledger.incumbent()
+    target = (to or Path(f"{name}-{record.id}")).absolute()
+    with interruptible(Screen()) as interrupt:
+        said = make(repo, remembered(repo, name), record, target, sample, lambda: interrupt.soon)
+    if said is None:
+        raise typer.Exit(130)
+    typer.echo(said.rstrip() + ("\n" if said.strip() else "") + f"{name}/{record.id} is in {target}")
