@@ -20,6 +20,7 @@ from harness.measurement import Place as Place
 from harness.measurement import Request as Request
 from harness.measurement import Split as Split
 from harness.spec import Budget as Budget
+from harness.spec import Guard as Guard
 from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop

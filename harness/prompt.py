@@ -38,7 +38,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
-        check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
+        check=tests(task),
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         papers="- `lab/papers/`: what the researcher collected for you to read, read-only.\n" if task.papers else "",
         id=experiment,
@@ -46,6 +46,13 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         under_way=under_way(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
     )
+
+
+def tests(task: Task) -> str:
+    """What a change has to pass besides the judge, in words."""
+    told = f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else ""
+    guards = ", ".join(f"`{shlex.join(guard.run)}`" for guard in task.guards)
+    return told + (f"A better change is kept only if these succeed on it, too: {guards}.\n\n" if guards else "")
 
 
 def bar(metric: Metric, noise: float) -> str:
@@ -144,8 +151,9 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
-    if failed := ledger.text(record, "check.log"):
-        (folder / "check.log").write_text(failed, "utf-8")
+    for name in ("check.log", "guard.log"):
+        if failed := ledger.text(record, name):
+            (folder / name).write_text(failed, "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")

@@ -125,8 +125,9 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     for name in ("train", "referee") if record.measurements and record.measurements[-1].status != "ok" else ():
         if log := text(f"{name}-{len(record.measurements)}.log"):
             lines += ["", f"the end of {LOGS[name]}:", log.rstrip()[-2000:]]
-    if failed := text("check.log"):
-        lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
+    for kind in ("check", "guard"):
+        if failed := text(f"{kind}.log"):
+            lines += ["", f"the end of the {kind}'s output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
 
 

@@ -1,0 +1,39 @@
+"""Commands of the task that must succeed on a candidate before it is kept: tests that still pass, an export that still works."""
+
+from __future__ import annotations
+
+from harness.models import Guard, Measurement, Record, Verdict
+from harness.night import Night
+from harness.scheduling import aside
+from harness.steps import Step
+
+LOG = "guard.log"  # beside the record
+
+
+def due(night: Night, record: Record, verdict: Verdict) -> bool:
+    """Whether something has still to be asked before what the judge would keep is kept."""
+    return verdict.status == "keep" and bool(night.task.guards) and record.judged not in night.guarded
+
+
+async def veto(night: Night, record: Record, verdict: Verdict) -> tuple[Verdict, dict[str, str]] | tuple[()] | None:
+    """The verdict that a guard turns this one into, with its output; () when all of them passed; None when the user interrupted.
+
+    They run on the tree that would be merged, in the sandbox, only where the judge says keep. A veto leaves the figures as they
+    are: the gain may be real, and whoever finds it again should know.
+    """
+    assert record.judged is not None
+    for guard in night.task.guards:
+        if (told := await _ask(night, record, record.judged, guard)) is None:
+            return None
+        if told.status != "ok":
+            reason = f"{told.reason}; it would have been kept: {verdict.reason}"
+            return verdict.model_copy(update={"status": "discard", "reason": reason, "simpler": False}), {LOG: told.log_tail}
+    night.guarded.add(record.judged)
+    return ()
+
+
+async def _ask(night: Night, record: Record, commit: str, guard: Guard) -> Measurement | None:
+    work = night.state.run(night.ledger.tag, f"{record.id}-guard")
+    night.export(commit, work / "tree")
+    with night.watch(record, f"guard {guard.name}", Step.GUARD_GOES_ON, guard.limit_s) as cancel:
+        return await aside(lambda stop: night.checked(work, lambda: cancel() or stop(), guard))
