@@ -7,7 +7,9 @@ are asked and answer in measurement.py. Units are in the names: `_s` seconds, `_
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
@@ -28,6 +30,7 @@ from harness.spec import Task as Task
 from harness.value import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
+WishKind = Literal["idea", "submission"]
 State = Literal["proposing", "measuring", "closed"]
 
 
@@ -123,6 +126,21 @@ class Proposal(Value):
     added: int = 0
 
 
+class Wish(Value):
+    """What a person asked of a night: an idea in words, or a `commit` that is to be measured, with its subject as the text.
+
+    `by` is "Name <address>": who asked, or who wrote the commit. Numbers count within a tag and a kind.
+    """
+
+    kind: WishKind
+    number: int
+    by: Annotated[str, Field(max_length=300)]
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    commit: str | None = None
+    asked: str
+    dropped: bool = False
+
+
 class Experiment(Value):
     """The identity of one experiment; `base` is the incumbent's commit that the proposal started from.
 
@@ -144,7 +162,7 @@ class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
-    the branch of a closed experiment again, so it is not the harness's to delete.
+    the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries.
     """
 
     version: Literal[2] = 2
@@ -162,6 +180,12 @@ class Record(Value):
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
     revived: bool = False
+    wish: Wish | None = None
+
+    @property
+    def submitted(self) -> bool:
+        """Whether a person made the change, not an agent."""
+        return self.wish is not None and self.wish.kind == "submission"
 
     @property
     def id(self) -> str:

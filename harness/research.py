@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from harness import __version__, git, refs
+from harness import __version__, git, refs, submitting
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
@@ -18,6 +18,7 @@ from harness.proposing import propose
 from harness.steps import Step, reached
 from harness.stopping import over
 from harness.upkeep import pack_if_needed
+from harness.wishes import idea_for
 
 IDLE_S = 1.0  # how often it is asked whether the night is over while nothing else happens
 
@@ -33,7 +34,9 @@ async def research(night: Night) -> str:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
         while not (reason := over(night)):
-            if not night.ready():
+            if room(night) and (submitted := submitting.begin(night)):
+                take_off(under_way, night, submitted)
+            elif not night.ready():
                 await wait(night)
             elif room(night):
                 take_off(under_way, night, begin(night))
@@ -76,6 +79,7 @@ def begin(night: Night) -> Record:
     experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
     text, blob = night.program(agent.spec.program)
     record = new_record(experiment, night.task, night.sandbox, __version__, blob)
+    record = record.model_copy(update={"wish": idea_for(agent.spec, night.repo, records)})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import agents, certify, ending, history, machine, nights, once
+from harness.cli import agents, certify, ending, history, machine, nights, once, wishes
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -27,6 +27,7 @@ for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify),
     *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
+    *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
