@@ -1,4 +1,4 @@
-"""Commands of the task that must succeed on a candidate before it is kept: tests that still pass, an export that still works."""
+"""What can still stop a merge that the judge would make: commands of the task that must succeed on the candidate first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ LOG = "guard.log"  # beside the record
 
 def due(night: Night, record: Record, verdict: Verdict) -> bool:
     """Whether something has still to be asked before what the judge would keep is kept."""
-    return verdict.status == "keep" and bool(night.task.guards) and record.judged not in night.guarded
+    guarded = bool(night.task.guards) and record.judged not in night.guarded
+    return verdict.status == "keep" and (guarded or _only_measured(record))
 
 
 async def veto(night: Night, record: Record, verdict: Verdict) -> tuple[Verdict, dict[str, str]] | tuple[()] | None:
@@ -22,6 +23,9 @@ async def veto(night: Night, record: Record, verdict: Verdict) -> tuple[Verdict,
     are: the gain may be real, and whoever finds it again should know.
     """
     assert record.judged is not None
+    if _only_measured(record):
+        reason = f"only measured, it was not to be merged: {verdict.reason}"
+        return verdict.model_copy(update={"status": "discard", "reason": reason}), {}
     for guard in night.task.guards:
         if (told := await _ask(night, record, record.judged, guard)) is None:
             return None
@@ -30,6 +34,10 @@ async def veto(night: Night, record: Record, verdict: Verdict) -> tuple[Verdict,
             return verdict.model_copy(update={"status": "discard", "reason": reason, "simpler": False}), {LOG: told.log_tail}
     night.guarded.add(record.judged)
     return ()
+
+
+def _only_measured(record: Record) -> bool:
+    return bool(record.proposal and record.proposal.only_measured)
 
 
 async def _ask(night: Night, record: Record, commit: str, guard: Guard) -> Measurement | None:

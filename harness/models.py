@@ -109,7 +109,8 @@ class Try(Value):
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
 
-    `added` counts tokens of code, without comments; negative where the change removes some.
+    `added` counts tokens of code, without comments; negative where the change removes some. `reverts`: the experiment whose merge
+    this takes back; `only_measured`: to know what that one is still worth, and not to be merged.
     """
 
     title: str
@@ -124,6 +125,8 @@ class Proposal(Value):
     notebook: str = ""
     usage: Usage | None = None
     added: int = 0
+    reverts: str = ""
+    only_measured: bool = False
 
 
 class Wish(Value):
@@ -186,6 +189,11 @@ class Record(Value):
     def submitted(self) -> bool:
         """Whether a person made the change, not an agent."""
         return self.wish is not None and self.wish.kind == "submission"
+
+    @property
+    def of_an_agent(self) -> bool:
+        """Whether an agent made the change, so that it may be sent back to one."""
+        return self.proposal is not None and not self.submitted and not self.proposal.reverts
 
     @property
     def id(self) -> str:

@@ -31,13 +31,20 @@ def begin(night: Night) -> Record | None:
         why = files if isinstance(files, str) else f"the same change was tried as {twin}"
         closed = {"state": "closed", "proposal": proposal, "verdict": Verdict(status="invalid", reason=why)}
         return night.ledger.save(record.model_copy(update=closed), Step.CLOSED, {"program.md": text})
+    return opened(night, record.model_copy(update={"proposal": proposal}), files, text)
+
+
+def opened(night: Night, record: Record, files: dict[str, str | None], program: str) -> Record:
+    """A new experiment that nobody has to propose any more, ready to be measured."""
+    proposal, base = record.proposal, record.experiment.base
+    assert proposal is not None
     more = {"files": files, "added": added(night, git.files(night.repo, base), files)}
     record = record.model_copy(update={"proposal": proposal.model_copy(update=more), "state": "measuring"})
     tree = git.tree_with(night.repo, base, files)
     commit = git.commit(night.repo, tree, [base], candidate_message(record), author(record))
     branch = f"exp/{night.ledger.tag}/{record.id}-{slug(proposal.title)}"
-    experiment = experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
-    texts = {"program.md": text, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n"}
+    experiment = record.experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
+    texts = {"program.md": program, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n"}
     return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.PROPOSED, texts)
 
 

@@ -129,6 +129,8 @@ def _next(records: list[Record], kept: list[Record]) -> dict[str, str]:
     if kept:
         found[f"git log --first-parent autoresearch/{records[0].experiment.tag}"] = "what was merged, with its evidence"
         found[f"harness certify {tag}"] = "how good it really is: fresh seeds, sealed data where the task has any"
+    if len(kept) > 1:
+        found[f"harness ablate {tag}"] = "which of the merges still help"
     if near := near_misses(records):
         found[f"harness replicate {near[0].id} {tag} --seeds 3"] = "whether the nearest miss is one"
     if bad := [r for r in records[1:] if r.verdict and r.verdict.status in ("crash", "invalid", "void")]:
