@@ -8,6 +8,7 @@ lost when it is interrupted, and nothing is run again while the tip is the same.
 from __future__ import annotations
 
 from harness import __version__, commits, git, prompt
+from harness.guards import ONLY_MEASURED
 from harness.ledger import BASELINE, new_record
 from harness.models import Experiment, Proposal, Record, Value
 from harness.night import Night
@@ -132,7 +133,7 @@ def _says(record: Record, found: Left) -> str:
         return "needed: without it the code does not run"
     if verdict.status == "void" or found.worth is None:
         return f"unknown: {verdict.reason}"
-    if verdict.reason.startswith("only measured"):
+    if verdict.reason.startswith(ONLY_MEASURED):
         return "not needed: `--keep` takes it back"
     if found.worth > NEGLIGIBLE * (verdict.sigma or 0.0):
         return "still helps"

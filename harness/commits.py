@@ -19,7 +19,7 @@ def changed(repo: Repo, old: str, new: str) -> list[str]:
 
 
 def carried(repo: Repo, ancestor: str, tip: str, commit: str) -> dict[str, str | None] | None:
-    """What `commit` changed since `ancestor`, done to `tip`: path -> blob, None if it is deleted; None where the texts conflict."""
+    """What `commit` changed since `ancestor`, done to `tip`: path -> blob (None: deleted), or None where the texts conflict."""
     if (tree := threeway.merge(repo, ancestor, tip, commit)) is None:
         return None
     joined = git.commit(repo, tree, [tip], "Carried to the tip\n")

@@ -8,6 +8,7 @@ from harness.scheduling import aside
 from harness.steps import Step
 
 LOG = "guard.log"  # beside the record
+ONLY_MEASURED = "only measured, it was not to be merged"
 
 
 def due(night: Night, record: Record, verdict: Verdict) -> bool:
@@ -24,7 +25,7 @@ async def veto(night: Night, record: Record, verdict: Verdict) -> tuple[Verdict,
     """
     assert record.judged is not None
     if _only_measured(record):
-        reason = f"only measured, it was not to be merged: {verdict.reason}"
+        reason = f"{ONLY_MEASURED}: {verdict.reason}"
         return verdict.model_copy(update={"status": "discard", "reason": reason}), {}
     for guard in night.task.guards:
         if (told := await _ask(night, record, record.judged, guard)) is None:

@@ -144,6 +144,13 @@ class Wish(Value):
     dropped: bool = False
 
 
+class Nudge(Value):
+    """What an agent was asked for when nothing had been kept for a while, and the experiments that it was pointed to."""
+
+    kind: Literal["combine", "bolder", "restart"]
+    of: list[str] = []
+
+
 class Experiment(Value):
     """The identity of one experiment; `base` is the incumbent's commit that the proposal started from.
 
@@ -165,7 +172,8 @@ class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
-    the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries.
+    the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
+    `nudge`: what else its agent was asked for.
     """
 
     version: Literal[2] = 2
@@ -184,6 +192,7 @@ class Record(Value):
     verdict: Verdict | None = None
     revived: bool = False
     wish: Wish | None = None
+    nudge: Nudge | None = None
 
     @property
     def submitted(self) -> bool:

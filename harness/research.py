@@ -17,6 +17,7 @@ from harness.night import Night
 from harness.proposing import propose
 from harness.steps import Step, reached
 from harness.stopping import over
+from harness.stuck import nudge
 from harness.upkeep import pack_if_needed
 from harness.wishes import idea_for
 
@@ -79,7 +80,8 @@ def begin(night: Night) -> Record:
     experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
     text, blob = night.program(agent.spec.program)
     record = new_record(experiment, night.task, night.sandbox, __version__, blob)
-    record = record.model_copy(update={"wish": idea_for(agent.spec, night.repo, records)})
+    wish = idea_for(agent.spec, night.repo, records)
+    record = record.model_copy(update={"wish": wish, "nudge": None if wish else nudge(agent.spec, records)})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count, takewhile
 
 from pydantic import ValidationError
 
@@ -44,16 +45,16 @@ class Wishes:
 
     def all(self) -> list[Wish]:
         """All of them, oldest first; what this version cannot read is passed over."""
-        found = []
-        for tip in refs.below(self.repo, self.prefix).values():
+        found: list[Wish] = []
+        for tip in takewhile(bool, map(self._tip, count(1))):
             with suppress(ValidationError, KeyError):
-                found.append(Wish.model_validate_json(git.file(self.repo, tip, FILE) or b""))
-        return sorted(found, key=lambda wish: wish.number)
+                found.append(Wish.model_validate_json(git.file(self.repo, tip or "", FILE) or b""))
+        return found
 
     def add(self, by: str, text: str, commit: str | None = None) -> Wish:
         """Leave one more."""
         for _ in range(TRIES):
-            number = max((int(ref.rsplit("/", 1)[1]) for ref in refs.below(self.repo, self.prefix)), default=0) + 1
+            number = next(each for each in count(1) if self._tip(each) is None)
             said, who = printable(text).strip()[:MOST_CHARS] or "(no words)", printable(by)[:300]
             wish = Wish(kind=self.kind, number=number, by=who, text=said, commit=commit, asked=now())
             with suppress(refs.RefMoved):
@@ -74,6 +75,10 @@ class Wishes:
         dropped = wish.model_copy(update={"dropped": True})
         self._save(dropped, refs.resolve(self.repo, ref))
         return dropped
+
+    def _tip(self, number: int) -> str | None:
+        """What one's ref points at; to list all refs of a long history would take longer than everything else."""
+        return refs.resolve(self.repo, f"{self.prefix}{number}")
 
     def _save(self, wish: Wish, before: str | None) -> None:
         text = (wish.model_dump_json(indent=1) + "\n").encode()

@@ -91,7 +91,8 @@ def test_with_keep_at_once(merged: Lab) -> None:
     assert [each["taken_back"] for each in ablated(merged, "--keep")] == [False, False, True, False]
 
 
-@pytest.mark.parametrize("step", ["MEASURED", *(pytest.param(step, marks=pytest.mark.heavy) for step in ("PROPOSED", "MERGED"))])
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", ["PROPOSED", "MEASURED", "MERGED"])
 def test_killed_on_the_way_it_goes_on(merged: Lab, step: str) -> None:
     command = [sys.executable, MORTAL, "kill", step, "1", "ablate", "--keep", "--json"]
     assert subprocess.run(command, cwd=merged.path, env=merged.env, timeout=120).returncode == -9

@@ -53,6 +53,7 @@ def test_without_the_guard_the_same_change_is_merged(lab: Lab) -> None:
     assert record(lab)["verdict"]["status"] == "keep"
 
 
+@pytest.mark.heavy
 def test_a_change_that_passes_is_merged_and_a_worse_one_is_never_asked(lab: Lab) -> None:
     guarded(lab, GUARD.replace("X = 4", "X = 7"))
     lab.harness("run", "--tag", "t", "--agent", "better", "--agent", "worse", "--experiments", "2")

@@ -59,6 +59,7 @@ def test_an_idea_left_while_a_night_runs_is_in_the_next_prompt(named: Lab) -> No
     assert "> try nine" in prompt(named, 2)
 
 
+@pytest.mark.heavy
 def test_a_dropped_idea_is_never_offered(lab: Lab) -> None:
     lab.harness("idea", "try one", "--tag", "t")
     lab.harness("idea", "try two", "--tag", "t")
@@ -70,6 +71,7 @@ def test_a_dropped_idea_is_never_offered(lab: Lab) -> None:
     assert [(each["number"], each["dropped"], each["experiments"]) for each in found] == [(1, True, []), (2, False, ["0001"])]
 
 
+@pytest.mark.heavy
 def test_an_idea_that_nobody_got_to_try_waits_again(lab: Lab) -> None:
     lab.agent("broken", "exit 3")
     lab.harness("idea", "try four", "--tag", "t")
@@ -84,6 +86,7 @@ def test_an_idea_that_nobody_got_to_try_waits_again(lab: Lab) -> None:
     assert "try five" in lab.harness("idea", "--tag", "v").stdout
 
 
+@pytest.mark.heavy
 def test_a_program_that_reads_no_words_is_not_given_any(lab: Lab) -> None:
     """The control is the same agent with a prompt."""
     lab.agent("deaf", "sed -i 's/^X = .*/X = 7.{seed}/' toy/solution.py; NOTE")

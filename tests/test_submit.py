@@ -92,6 +92,7 @@ def test_what_cannot_be_an_experiment_is_refused(night: Lab, edits: dict[str, st
     assert night.harness("submit", "--list").stdout == "nothing was submitted to t\n"
 
 
+@pytest.mark.heavy
 def test_a_link_in_the_place_of_the_file_is_refused(night: Lab) -> None:
     branch(night, "mine", {})
     where = night.path.parent / "mine" / "toy/solution.py"
