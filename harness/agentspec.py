@@ -29,8 +29,8 @@ Kind = Literal["refused", "rate_limited", "auth", "quota", "network", "context",
 class PromptSpec(Written):
     """How a CLI takes its prompt."""
 
-    via: Literal["stdin", "arg", "file"] = "stdin"
-    """On stdin, as an argument, or as a file whose path is {prompt_file}."""
+    via: Literal["stdin", "arg", "file", "none"] = "stdin"
+    """On stdin, as an argument, or as a file whose path is {prompt_file}; `none` for a program that reads no words."""
     flag: str = ""
     """With `via: arg`, the option whose value the prompt is; the last argument when left out."""
 

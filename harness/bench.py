@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes, trees
 from harness.artefacts import take
-from harness.models import Against, Measurement, Place, Request, Split, Task
+from harness.models import Against, Guard, Measurement, Place, Request, Split, Task
 from harness.process import inner_env, python, run
 from harness.protocols import Box, Cancel, Exit, Runner
 from harness.state import Left, StateFolder
@@ -100,8 +100,9 @@ class Bench:
         self.export(commit, work / "tree")
         return self.checked(work, cancel)
 
-    def checked(self, work: Path, cancel: Cancel) -> Measurement | None:
-        """The task's `check` of the files in work/tree."""
+    def checked(self, work: Path, cancel: Cancel, guard: Guard | None = None) -> Measurement | None:
+        """The task's `check`, or a guard, of the files in work/tree."""
+        command, limit_s = (guard.run, guard.limit_s) if guard else (self.task.check, self.task.budget.check_s)
         env = inner_env(self.task.python)
         if self.task.python:
             del env["PYTHONPATH"]  # the harness and what it needs are nothing to another interpreter
@@ -113,12 +114,12 @@ class Bench:
             limits=limits.settle(self.task.limits, "check"),
             role="check",
         )
-        with sandboxes.SANDBOXES[self.sandbox]().wrap(python(self.task.check, self.task.python), box) as launch:
-            ended = run(launch, work / "check.log", self.task.budget.check_s, cancel)
+        with sandboxes.SANDBOXES[self.sandbox]().wrap(python(command, self.task.python), box) as launch:
+            ended = run(launch, work / "check.log", limit_s, cancel)
         trees.remove(work)
         if ended.cancelled:
             return None
-        reason = _failure(ended)
+        reason = _failure(ended, f"guard {guard.name}" if guard else "check")
         return Measurement(
             status="crash" if reason else "ok",
             reason=reason,
@@ -153,11 +154,11 @@ def move(request: Request, left: Left, measured: Measurement) -> Measurement:
     return measured.model_copy(update={"artefacts": take(request.artefacts, left.artefacts)})
 
 
-def _failure(ended: Exit) -> str:
+def _failure(ended: Exit, what: str) -> str:
     """What the end of a check says against the candidate; empty when it passed."""
     if ended.exceeded:
-        return f"the check {ended.exceeded}"
+        return f"the {what} {ended.exceeded}"
     if ended.timed_out:
-        return f"the check took longer than {ended.seconds:.0f} s"
+        return f"the {what} took longer than {ended.seconds:.0f} s"
     last = next((line.strip() for line in reversed(ended.tail.splitlines()) if line.strip()), f"exit code {ended.code}")
-    return f"the check failed: {last[:400]}" if ended.code else ""
+    return f"the {what} failed: {last[:400]}" if ended.code else ""

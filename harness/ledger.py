@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from harness import git, refs
+from harness import git, refs, trailers
 from harness.models import Experiment, Measurement, Record, Task, UserError, Verdict
 from harness.steps import Step, reached
 
@@ -201,18 +201,19 @@ def merge_message(record: Record, verdict: Verdict) -> str:
     runs = [m for m in record.runs if m.status == "ok"]
     how = [f"{record.profile} profile", f"{record.sandbox} sandbox", *(m.audit.summary for m in runs[-1:] if m.audit)]
     facts = {
-        "Experiment": f"{record.experiment.tag}/{record.id}",
-        "Agent": author(record)[0],
+        **trailers.origin(record),
         "Metric": f"{record.metric.name} {record.metric.shown(record.value)}",
         "Runs": f"{len(runs)} ({', '.join(how)})",
     }
-    trailers = "\n".join(f"{name}: {value}" for name, value in facts.items())
     what = "simplify" if verdict.simpler else "keep"
-    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers}\n"
+    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers.text(facts)}"
 
 
 def author(record: Record) -> tuple[str, str]:
-    """Git author of a candidate: the agent's name and version."""
+    """Git author of a candidate: the agent's name and version, or the person who submitted it."""
+    if record.submitted and record.wish:
+        name, _, address = record.wish.by.rstrip("> ").partition(" <")
+        return name, address
     version = record.proposal.agent_version if record.proposal else ""
     return f"{record.experiment.agent} {version}".strip(), f"{record.experiment.agent}@localhost"
 

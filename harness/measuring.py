@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import judge, merging, repairing
+from harness import guards, judge, merging, repairing
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
@@ -30,6 +30,12 @@ async def measure(night: Night, record: Record) -> Record:
                 continue
             if isinstance(verdict, Verdict):
                 return merging.send_back(night, record, "the texts of both changes conflict")
+        if isinstance(verdict, Verdict) and guards.due(night, record, verdict):
+            if (vetoed := await guards.veto(night, record, verdict)) is None:
+                return record
+            if not vetoed:  # somebody else may have merged meanwhile
+                continue
+            return conclude(night, record, *vetoed)
         if isinstance(verdict, Verdict):
             return conclude(night, record, verdict)
         if verdict == "control" and not stale and await control(night):

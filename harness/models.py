@@ -7,7 +7,9 @@ are asked and answer in measurement.py. Units are in the names: `_s` seconds, `_
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
@@ -21,6 +23,7 @@ from harness.measurement import Place as Place
 from harness.measurement import Request as Request
 from harness.measurement import Split as Split
 from harness.spec import Budget as Budget
+from harness.spec import Guard as Guard
 from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop
@@ -28,6 +31,7 @@ from harness.spec import Task as Task
 from harness.value import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
+WishKind = Literal["idea", "submission"]
 State = Literal["proposing", "measuring", "closed"]
 
 
@@ -106,7 +110,8 @@ class Try(Value):
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
 
-    `added` counts tokens of code, without comments; negative where the change removes some.
+    `added` counts tokens of code, without comments; negative where the change removes some. `reverts`: the experiment whose merge
+    this takes back; `only_measured`: to know what that one is still worth, and not to be merged.
     """
 
     title: str
@@ -121,6 +126,30 @@ class Proposal(Value):
     notebook: str = ""
     usage: Usage | None = None
     added: int = 0
+    reverts: str = ""
+    only_measured: bool = False
+
+
+class Wish(Value):
+    """What a person asked of a night: an idea in words, or a `commit` that is to be measured, with its subject as the text.
+
+    `by` is "Name <address>": who asked, or who wrote the commit. Numbers count within a tag and a kind.
+    """
+
+    kind: WishKind
+    number: int
+    by: Annotated[str, Field(max_length=300)]
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    commit: str | None = None
+    asked: str
+    dropped: bool = False
+
+
+class Nudge(Value):
+    """What an agent was asked for when nothing had been kept for a while, and the experiments that it was pointed to."""
+
+    kind: Literal["combine", "bolder", "restart"]
+    of: list[str] = []
 
 
 class Experiment(Value):
@@ -144,7 +173,8 @@ class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
-    the branch of a closed experiment again, so it is not the harness's to delete.
+    the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
+    `nudge`: what else its agent was asked for.
     """
 
     version: Literal[2] = 2
@@ -162,6 +192,18 @@ class Record(Value):
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
     revived: bool = False
+    wish: Wish | None = None
+    nudge: Nudge | None = None
+
+    @property
+    def submitted(self) -> bool:
+        """Whether a person made the change, not an agent."""
+        return self.wish is not None and self.wish.kind == "submission"
+
+    @property
+    def of_an_agent(self) -> bool:
+        """Whether an agent made the change, so that it may be sent back to one."""
+        return self.proposal is not None and not self.submitted and not self.proposal.reverts
 
     @property
     def id(self) -> str:

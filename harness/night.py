@@ -53,7 +53,8 @@ NEVER = Pause(-math.inf, "")
 class Night(Bench):
     """A bench with a ledger and agents. `tell` is called with each closed record, `show` with what is going on.
 
-    `workers` are the slots in which agents propose, `places` those in which runs are made, `flight` what is under way.
+    `workers` are the slots in which agents propose, `places` those in which runs are made, `flight` what is under way,
+    `guarded` the commits that passed all guards.
     """
 
     ledger: Ledger
@@ -70,6 +71,7 @@ class Night(Bench):
     fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     paused: dict[str, Pause] = field(default_factory=dict)
+    guarded: set[str] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
     began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import get_args
 
 from harness import agents, caches, config, git, locks, mirror, preflight, refs, sandboxes, slots, static, trusted
 from harness.agents import programs
@@ -14,7 +15,7 @@ from harness.bench import Bench
 from harness.certificates import ALL
 from harness.config import place
 from harness.ledger import BASELINE, Ledger, checked_out
-from harness.models import AgentSpec, Record, Stop, Task, UserError, Value
+from harness.models import AgentSpec, Record, Stop, Task, UserError, Value, WishKind
 from harness.night import Interrupt, Night
 from harness.places import check_editable, settle
 from harness.process import PACKAGE, clean_env, python, run
@@ -84,6 +85,7 @@ def open_night(
     specs = list({agent.spec.name: agent.spec for agent in (*chosen, *fallbacks.values())}.values())
     with locks.hold(repo, settings.tag), ExitStack() as stack:
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*", f"{ALL}{settings.tag}/*"])
+        locks.break_stale(repo, [f"refs/{kind}s/{settings.tag}/*" for kind in get_args(WishKind)])
         start = check_repository(repo, ledger, task)
         state.clear(settings.tag)
         bench = open_bench(repo, task, state, settings, sandbox, start)

@@ -12,12 +12,14 @@ from string import Template
 
 from harness import git, judge
 from harness.ledger import BASELINE, Ledger
+from harness.misses import near_misses
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
 from harness.patterns import editable_files, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
+KEPT = 20  # and so many of the last kept ones, and of the nearest misses, however old
 FILES = 200
 LOG_CHARS = 6000
 NOTEBOOK_CHARS = 32_000
@@ -38,14 +40,21 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         budget=budget(task),
         propose_s=f"{task.budget.propose_s:g}",
         editable=editable(task),
-        check=f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else "",
+        check=tests(task),
         inputs="".join(f"- `{path}`: input data, read-only, outside git.\n" for path in task.inputs),
         papers="- `lab/papers/`: what the researcher collected for you to read, read-only.\n" if task.papers else "",
         id=experiment,
         counts=counts(records),
         under_way=under_way(records),
-        recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
+        recent="\n".join(f"- {line(task, record)}" for record in records[-RECENT:]),
     )
+
+
+def tests(task: Task) -> str:
+    """What a change has to pass besides the judge, in words."""
+    told = f"Check your change with `{shlex.join(task.check)}`: what fails it is not run.\n\n" if task.check else ""
+    guards = ", ".join(f"`{shlex.join(guard.run)}`" for guard in task.guards)
+    return told + (f"A better change is kept only if these succeed on it, too: {guards}.\n\n" if guards else "")
 
 
 def bar(metric: Metric, noise: float) -> str:
@@ -85,7 +94,7 @@ def under_way(records: list[Record]) -> str:
 def history(task: Task, records: list[Record]) -> str:
     """history.tsv: a row for the baseline and each of the last experiments; open ones have the status `open`."""
     rows = ["\t".join(COLUMNS)]
-    rows += ["\t".join(row(task, record)) for record in records[:1] + records[1:][-LISTED:]]
+    rows += ["\t".join(row(task, record)) for record in (*records[:1], *records[1:][-LISTED:])]
     return "\n".join(rows) + "\n"
 
 
@@ -127,7 +136,10 @@ def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -
     facts = {"metric": task.metric.model_dump(exclude={"noise"}), "profile": task.profile}
     facts |= {"editable": task.editable, "inputs": task.inputs}
     (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
-    for record in records[:1] + records[1:][-DETAILED:]:
+    near = near_misses(records)
+    (lab / "near-misses.tsv").write_text(history(task, sorted(near, key=lambda each: each.id)), "utf-8")
+    kept = [record for record in records if record.verdict and record.verdict.status == "keep"]
+    for record in {each.id: each for each in (*kept[-KEPT:], *near[:KEPT], *records[:1], *records[-DETAILED:])}.values():
         _write_experiment(lab / "experiments" / record.id, task, ledger, record)
 
 
@@ -144,8 +156,9 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
         (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
         figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
         (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
-    if failed := ledger.text(record, "check.log"):
-        (folder / "check.log").write_text(failed, "utf-8")
+    for name in ("check.log", "guard.log"):
+        if failed := ledger.text(record, name):
+            (folder / name).write_text(failed, "utf-8")
     if commit := record.experiment.commit:
         if record.id != BASELINE:
             (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
@@ -162,7 +175,8 @@ def _measured(task: Task, ledger: Ledger, record: Record) -> dict[str, str | Non
     return {name: blobs.get(name) for name in names}
 
 
-def _line(task: Task, record: Record) -> str:
+def line(task: Task, record: Record) -> str:
+    """An experiment as a list of the prompt names it."""
     status = record.verdict.status if record.verdict else "open"
     return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
 

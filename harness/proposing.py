@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, merging, mirror, outcome, prompt, repairing, sessions
+from harness import git, limits, merging, mirror, outcome, prompt, repairing, sessions, stuck, trailers, wishes
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -66,6 +66,7 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)
     asked = prompt.render(night.task, text, others(night, record), night.ledger.incumbent(base), record.id)
+    asked += wishes.words(record) + stuck.words(night.task, record, others(night, record))
     asked += repairing.words(night, record) or merging.words(night, record)
     tries = list(record.proposal.tries) if record.proposal else []
     pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
@@ -227,7 +228,7 @@ def candidate_message(record: Record) -> str:
     """What `git log` says of a candidate."""
     assert record.proposal is not None
     text = f"{record.proposal.title}\n\n{record.proposal.hypothesis}".rstrip()
-    return f"{text}\n\nExperiment: {record.experiment.tag}/{record.id}\nAgent: {author(record)[0]}\n"
+    return f"{text}\n\n{trailers.text(trailers.origin(record))}"
 
 
 def tried_before(night: Night, tree: str) -> str | None:

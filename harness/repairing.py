@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from harness import prompt, refs
-from harness.ledger import BASELINE
 from harness.models import Outcome, Record, Try, Verdict
 from harness.night import Night
 from harness.proposal import printable
@@ -27,7 +26,7 @@ Mend it and keep to its idea. `notes/EXPERIMENT.md` is as you left it; correct i
 
 def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
     """Close an experiment, or send a change that does not work back to its agent while that has tries left."""
-    if verdict.status not in ("crash", "invalid") or record.id == BASELINE or record.proposal is None:
+    if verdict.status not in ("crash", "invalid") or record.proposal is None or not record.of_an_agent:
         return night.close(record, verdict, texts)
     spent = sum(each.base == record.experiment.base for each in failures(record))
     fails_by_itself = verdict.status == "crash" or not record.runs

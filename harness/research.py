@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from harness import __version__, git, refs
+from harness import __version__, git, refs, submitting
 from harness.keeping import keep_or_drop
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
@@ -18,7 +18,9 @@ from harness.night import Night
 from harness.proposing import propose
 from harness.steps import Step, reached
 from harness.stopping import over
+from harness.stuck import nudge
 from harness.upkeep import pack_if_needed
+from harness.wishes import idea_for
 
 IDLE_S = 1.0  # how often it is asked whether the night is over while nothing else happens
 
@@ -34,7 +36,9 @@ async def research(night: Night) -> str:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
         while not (reason := over(night)):
-            if not night.ready():
+            if room(night) and (submitted := submitting.begin(night)):
+                take_off(under_way, night, submitted)
+            elif not night.ready():
                 await wait(night)
             elif room(night):
                 take_off(under_way, night, begin(night))
@@ -77,6 +81,8 @@ def begin(night: Night) -> Record:
     experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
     text, blob = night.program(agent.spec.program)
     record = new_record(experiment, night.task, night.sandbox, __version__, blob)
+    wish = idea_for(agent.spec, night.repo, records)
+    record = record.model_copy(update={"wish": wish, "nudge": None if wish else nudge(agent.spec, records)})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 
 

@@ -109,6 +109,17 @@ class Limits(Written):
     """KiB of one literal in Python code, and the measure of all data that it may carry (docs/tasks.md)."""
 
 
+class Guard(Written):
+    """A command that must succeed on a candidate's tree before it is kept, in the sandbox of a check."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+    """What it is called in verdicts."""
+    run: NonEmpty
+    """What is run; a leading `python` is the interpreter named by `python`. Exit 0, or a last line that says what is wrong."""
+    limit_s: Positive = 60
+    """Seconds that it may take."""
+
+
 class Stop(Written):
     """When a night ends by itself."""
 
@@ -175,6 +186,8 @@ class Task(Written):
     """Variables that name folders for compiled code: each run has its own, begun from what the incumbent's runs compiled."""
     export: list[str] = []
     """A trusted program that makes a folder of what a run left, for `harness export`; without one the files are copied."""
+    guards: list[Guard] = []
+    """What else has to hold of a candidate before it is kept: each is run once, when its gain is found real."""
     python: str = ""
     """The interpreter of `command`, `evaluate` and `check`, such as .venv/bin/python; the harness's own when left out."""
     hidden: list[str] = []

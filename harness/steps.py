@@ -34,6 +34,7 @@ class Step(StrEnum):
     MEASURED = "the record holds the measurement"
     JOIN_WRITTEN = "the merge of a stale candidate with the incumbent is there, and no ref names it"
     JOINED = "the record names that merge, which is what is measured next"
+    GUARD_GOES_ON = "a guard has been at work for a moment"
     SENT_BACK = "the record says that the agent may mend its change; its branch may still be there"
     CLOSED = "the record holds the verdict"
     MERGE_WRITTEN = "the merge commit is there, and no ref names it"

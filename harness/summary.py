@@ -33,6 +33,7 @@ class Listed(Value):
 class Summary(Value):
     """A night. `gain` is that of the tip over the baseline, `low` to `high` its 95 % interval as the records support it, both in
     the metric's unit; they are missing where nothing is known of the noise. `seconds` by phase, summed over all experiments.
+    `nudges`: what agents were asked for when nothing had been kept for a while -> how many tried it, and how many were kept.
     """
 
     tag: str
@@ -49,6 +50,7 @@ class Summary(Value):
     near_misses: list[Listed]
     usd: float | None
     usd_a_keep: float | None
+    nudges: dict[str, list[int]]
     seconds: dict[str, float]
     started: str
     updated: str
@@ -78,6 +80,7 @@ def summarise(records: list[Record], tip: Record) -> Summary:
         near_misses=[_listed(record) for record in near_misses(records)[:NEAR]],
         usd=usd,
         usd_a_keep=usd / len(kept) if usd is not None and kept else None,
+        nudges=_nudges(records),
         seconds=_seconds(records),
         started=first.started,
         updated=max(record.updated for record in records),
@@ -122,6 +125,15 @@ def _seconds(records: list[Record]) -> dict[str, float]:
     return {name: round(seconds, 1) for name, seconds in spent.items()}
 
 
+def _nudges(records: list[Record]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for record in records:
+        if record.nudge and record.verdict and record.verdict.status != "void":
+            tried, kept = found.get(record.nudge.kind, [0, 0])
+            found[record.nudge.kind] = [tried + 1, kept + (record.verdict.status == "keep")]
+    return found
+
+
 def _next(records: list[Record], kept: list[Record]) -> dict[str, str]:
     """Commands that are worth a thought now, and what for."""
     tag = f"--tag {records[0].experiment.tag}"
@@ -129,6 +141,8 @@ def _next(records: list[Record], kept: list[Record]) -> dict[str, str]:
     if kept:
         found[f"git log --first-parent autoresearch/{records[0].experiment.tag}"] = "what was merged, with its evidence"
         found[f"harness certify {tag}"] = "how good it really is: fresh seeds, sealed data where the task has any"
+    if len(kept) > 1:
+        found[f"harness ablate {tag}"] = "which of the merges still help"
     if near := near_misses(records):
         found[f"harness replicate {near[0].id} {tag} --seeds 3"] = "whether the nearest miss is one"
     if bad := [r for r in records[1:] if r.verdict and r.verdict.status in ("crash", "invalid", "void")]:
@@ -147,6 +161,9 @@ def text(found: Summary, records: list[Record]) -> str:
     for label, some in (("kept", found.kept), ("near", found.near_misses)):
         rows = [_row(each, shown(each.value)) for each in some]
         lines += [f"{label if not index else '':<10}{row}" for index, row in enumerate(rows)]
+    if found.nudges:
+        told = "; ".join(f"{kind} {tried} tried, {kept} kept" for kind, (tried, kept) in found.nudges.items())
+        lines += [f"stuck     {told}"]
     if found.usd is not None:
         lines += [f"cost      {view.dollars(found.usd)} USD by list price" + _a_keep(found)]
     lines += [f"time      {_time(found)}"] if found.seconds else []

@@ -101,6 +101,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
     lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
     lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
+    lines += [f"asked by  {' '.join(record.wish.by.split())}, {record.wish.kind} {record.wish.number}"] if record.wish else []
+    lines += [f"asked to  {' '.join((record.nudge.kind, *record.nudge.of))}"] if record.nudge else []
     lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
     lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
     if used := usage(record):
@@ -125,8 +127,9 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     for name in ("train", "referee") if record.measurements and record.measurements[-1].status != "ok" else ():
         if log := text(f"{name}-{len(record.measurements)}.log"):
             lines += ["", f"the end of {LOGS[name]}:", log.rstrip()[-2000:]]
-    if failed := text("check.log"):
-        lines += ["", "the end of the check's output:", failed.rstrip()[-2000:]]
+    for kind in ("check", "guard"):
+        if failed := text(f"{kind}.log"):
+            lines += ["", f"the end of the {kind}'s output:", failed.rstrip()[-2000:]]
     return "\n".join(lines)
 
 

@@ -42,6 +42,8 @@ NEVER_IN_A_NIGHT = {
 def prepare(lab: Lab, nap: float) -> Lab:
     lab.agent("steady", AGENT.replace("NAP", str(nap)), "Better or worse")
     lab.edit("toy/task.yaml", "outputs:", f"check: [python, -c, 'import time; time.sleep({nap})']\noutputs:")
+    guard = f"{{name: patient, run: [python, -c, 'import time; time.sleep({nap})']}}"
+    lab.edit("toy/task.yaml", "outputs:", f"guards: [{guard}]\noutputs:")
     (lab.path.parent / "tmp").mkdir()
     lab.env["TMPDIR"] = str(lab.path.parent / "tmp")
     return lab

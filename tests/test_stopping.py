@@ -41,6 +41,7 @@ def test_a_plateau_counts_from_the_last_keep_and_a_longer_one_goes_on(steps: Lab
     assert len(steps.rows()) == 7
 
 
+@pytest.mark.heavy
 def test_a_plateau_is_none_while_fewer_were_tried_or_what_failed_was_outside(steps: Lab) -> None:
     """The control: three experiments are no plateau of four, and a void experiment is no failure of an idea."""
     assert stopped(steps, "--experiments", "3", "--plateau", "4") == "stopped: 3 experiments are done"
@@ -57,6 +58,7 @@ def test_a_target_ends_the_night_where_it_is_reached(steps: Lab) -> None:
     assert "stopped: 3 experiments are done" in said
 
 
+@pytest.mark.heavy
 def test_a_target_of_a_metric_that_grows(steps: Lab) -> None:
     steps.edit("toy/task.yaml", "minimize", "maximize")
     steps.edit("toy/task.yaml", "{experiments: 4}", "{experiments: 4, target: 4.3}")
@@ -113,6 +115,7 @@ def test_a_wrong_time_on_the_command_line_is_usage(lab: Lab) -> None:
     assert "write hours and minutes, as in 07:30" in lab.harness("run", "--at", "half past", code=2).stderr
 
 
+@pytest.mark.heavy
 def test_the_conditions_are_remembered_for_resume(steps: Lab) -> None:
     stopped(steps, "--experiments", "1", "--plateau", "7", "--target", "0.1")
     kept = json.loads(next(steps.state.glob("settings/t.json")).read_text())

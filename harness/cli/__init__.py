@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import agents, certify, ending, export, history, machine, nights, once
+from harness.cli import ablate, agents, certify, ending, export, history, machine, nights, once, wishes
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -25,8 +25,9 @@ SAID_BY_GIT = ("No space left on device", "Disk quota exceeded", "Permission den
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
-    *(once.check, once.measure, certify.certify, export.export),
+    *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
     *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
+    *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)

@@ -1,0 +1,140 @@
+"""Leave one out: what each merge of the lab branch is still worth, now that others came after it.
+
+The tip is measured without each merge that a three-way merge can take out cleanly, and judged like any change: what makes nothing
+worse by its absence, and the code shorter, is not needed any more. Each is an experiment with a record of its own, so nothing is
+lost when it is interrupted, and nothing is run again while the tip is the same.
+"""
+
+from __future__ import annotations
+
+from harness import __version__, commits, git, prompt
+from harness.guards import ONLY_MEASURED
+from harness.ledger import BASELINE, new_record
+from harness.models import Experiment, Proposal, Record, Value
+from harness.night import Night
+from harness.proposal import TITLE_CHARS
+from harness.research import carry
+from harness.steps import Step
+from harness.submitting import opened
+
+ABLATE = "ablate"  # in the place of an agent's name
+NEGLIGIBLE = 0.1  # of the noise: a smaller difference is none
+
+
+class Left(Value):
+    """What the tip loses without one merge: `worth` in the metric's unit, positive where the merge still helps.
+
+    `experiment` measured that; empty where the merge cannot be taken out alone. `taken_back`: it was, by this experiment.
+    """
+
+    id: str
+    title: str
+    experiment: str = ""
+    status: str = ""
+    worth: float | None = None
+    worth_sd: float | None = None
+    runs: int = 0
+    tokens: int = 0
+    taken_back: bool = False
+    says: str
+
+
+async def ablate(night: Night, keep: bool) -> list[Left]:
+    """Every merge that is still in the tip, oldest first; with `keep`, what is not needed is taken back as a merge of its own."""
+    for record in night.ledger.unsettled():
+        if record.state == "closed":  # a harness that died was about to
+            night.ledger.settle(record)
+    found = []
+    for merged in standing_merges(night):
+        if night.interrupt.soon:
+            break
+        found.append(await _without(night, *merged, keep))
+    return found
+
+
+def standing_merges(night: Night) -> list[tuple[str, Record]]:
+    """The merges of the lab branch that were not taken back, with the records of what they merged, oldest first."""
+    by_commit = {record.experiment.commit: record for record in night.ledger.records()}
+    commit, first, found = night.ledger.tip(), night.ledger.get(BASELINE).experiment.base, []
+    while commit != first:
+        parents = git.parents(night.repo, commit)
+        found += [(commit, by_commit[parent]) for parent in parents[1:] if parent in by_commit]
+        commit = parents[0]
+    gone = {record.proposal.reverts for _, record in found if record.proposal}
+    return [(merge, r) for merge, r in reversed(found) if r.id not in gone and not (r.proposal and r.proposal.reverts)]
+
+
+async def _without(night: Night, merge: str, merged: Record, keep: bool) -> Left:
+    """Measure the tip without one merge, unless that was done."""
+    tip, title = night.ledger.tip(), prompt.title(merged)
+    files = commits.carried(night.repo, merge, tip, git.parents(night.repo, merge)[0])
+    if not files:
+        why = "later merges build on it, so it cannot be taken out alone" if files is None else "nothing of it is left"
+        return Left(id=merged.id, title=title, says=why)
+    known = [r for r in night.ledger.records() if r.proposal and r.proposal.reverts == merged.id and r.experiment.base == tip]
+    record = known[-1] if known else _begin(night, merged, files, keep)
+    if keep and record.proposal and record.proposal.only_measured and record.verdict and record.verdict.status == "discard":
+        record = _reopen(night, record)
+    if record.state != "closed":
+        await carry(night, record)
+    return _left(merged, night.ledger.get(record.id))
+
+
+def _begin(night: Night, merged: Record, files: dict[str, str | None], keep: bool) -> Record:
+    """A new experiment: the tip without a merge."""
+    number, tip = int(night.ledger.records()[-1].id) + 1, night.ledger.tip()
+    text, blob = night.program()
+    record = new_record(
+        Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=ABLATE, base=tip), night.task, night.sandbox, __version__, blob
+    )
+    proposal = Proposal(
+        title=f"Take back {merged.id}: {prompt.title(merged)}"[:TITLE_CHARS],
+        hypothesis=f"What came after {merged.id} may have made it needless.",
+        reverts=merged.id,
+        only_measured=not keep,
+    )
+    return opened(night, record.model_copy(update={"proposal": proposal}), files, text)
+
+
+def _reopen(night: Night, record: Record) -> Record:
+    """Let the judge decide again, by the runs that are there, whether what was only measured is merged."""
+    assert record.proposal is not None
+    proposal = record.proposal.model_copy(update={"only_measured": False})
+    again = record.model_copy(update={"proposal": proposal, "state": "measuring", "verdict": None})
+    return night.ledger.save(again, Step.PROPOSED)
+
+
+def _left(merged: Record, record: Record) -> Left:
+    verdict, proposal = record.verdict, record.proposal
+    assert proposal is not None
+    found = Left(
+        id=merged.id,
+        title=prompt.title(merged),
+        experiment=record.id,
+        status=verdict.status if verdict else record.state,
+        worth=None if verdict is None or verdict.gain is None else -verdict.gain + 0.0,
+        worth_sd=verdict.gain_sd if verdict else None,
+        runs=len(record.values),
+        tokens=-proposal.added,
+        taken_back=bool(verdict and verdict.status == "keep"),
+        says="",
+    )
+    return found.model_copy(update={"says": _says(record, found)})
+
+
+def _says(record: Record, found: Left) -> str:
+    """What to make of it, in words."""
+    verdict = record.verdict
+    if verdict is None:
+        return "not finished"
+    if found.taken_back:
+        return f"not needed: taken back by {record.id}"
+    if verdict.status in ("crash", "invalid"):
+        return "needed: without it the code does not run"
+    if verdict.status == "void" or found.worth is None:
+        return f"unknown: {verdict.reason}"
+    if verdict.reason.startswith(ONLY_MEASURED):
+        return "not needed: `--keep` takes it back"
+    if found.worth > NEGLIGIBLE * (verdict.sigma or 0.0):
+        return "still helps"
+    return "no loss was found, and too little code to be simpler without it"

@@ -1,0 +1,125 @@
+"""Leave one out: which merges the tip still needs, and taking back what it does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Lab
+
+MORTAL = Path(__file__).with_name("mortal.py")
+SOLUTION = """\
+import pathlib
+
+A = 5.0
+
+# here
+
+total = A
+
+# there
+
+pathlib.Path("toy/answer.txt").write_text(str(total))
+"""
+# 1 improves a line; 2 improves the same one again; 3 improves by much code; 4 makes what 3 did needless, and 2 as well.
+MERGES = r"""
+case {seed} in
+1) sed -i 's/^A = .*/A = 4.0/' toy/solution.py;;
+2) sed -i 's/^A = .*/A = 3.5/' toy/solution.py;;
+3) for part in 'if A == 3.5:' '    for step in range(3):' '        for other in range(3):' \
+  '            if step == other == 1:' '                A = A - 0.25'; do
+  sed -i "s/^# here/$part\n# here/" toy/solution.py; done;;
+*) sed -i 's/^# there/total = 3.1/' toy/solution.py;;
+esac
+printf 'Merge {seed}\n' > notes/EXPERIMENT.md"""
+
+
+@pytest.fixture
+def merged(lab: Lab) -> Lab:
+    """A lab with four merges."""
+    (lab.path / "toy/solution.py").write_text(SOLUTION)
+    lab.agent("steps", MERGES)
+    lab.git("add", "-A")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "parts")
+    lab.harness("run", "--tag", "t", "--agent", "steps", "--experiments", "4")
+    assert [row[3] for row in lab.rows()] == ["keep"] * 5
+    return lab
+
+
+def ablated(lab: Lab, *words: str) -> list[dict[str, Any]]:
+    return json.loads(lab.harness("ablate", "--json", *words).stdout)
+
+
+def test_each_merge_is_asked_and_nothing_moves_unless_told(merged: Lab) -> None:
+    tip = merged.git("rev-parse", "autoresearch/t")
+    found = ablated(merged)
+    assert [(each["id"], each["says"]) for each in found] == [
+        ("0001", "later merges build on it, so it cannot be taken out alone"),
+        ("0002", "no loss was found, and too little code to be simpler without it"),
+        ("0003", "not needed: `--keep` takes it back"),
+        ("0004", "still helps"),
+    ]
+    assert (found[3]["worth"], found[2]["worth"]) == (pytest.approx(0.15), 0.0)
+    assert found[2]["tokens"] > 30
+    assert merged.git("rev-parse", "autoresearch/t") == tip
+    assert merged.git("branch", "--list", "exp/*") == ""
+    record = json.loads(merged.git("show", f"refs/experiments/t/{found[2]['experiment']}:record.json"))
+    assert record["verdict"]["status"] == "discard"
+    assert record["verdict"]["reason"].startswith("only measured, it was not to be merged: distance 0.10")
+    assert len(merged.rows()) == 8
+    shown = merged.harness("ablate").stdout  # nothing is run again
+    assert "0004                  +0.15     1" in shown
+    assert "Merge 4" in shown
+    assert len(merged.rows()) == 8
+    found = ablated(merged, "--keep")  # by the runs that are there
+    assert found[2]["says"] == "not needed: taken back by 0006"
+    assert [each["taken_back"] for each in found] == [False, False, True, False]
+    assert merged.git("log", "--first-parent", "-1", "--format=%s", "autoresearch/t") == "simplify: Take back 0003: Merge 3"
+    tree = merged.git("show", "autoresearch/t:toy/solution.py")
+    assert "range(3)" not in tree
+    assert "total = 3.1" in tree
+    assert "Agent: ablate" in merged.git("log", "-1", "--format=%B", "autoresearch/t")
+    assert [each["id"] for each in ablated(merged)] == ["0001", "0002", "0004"]
+
+
+@pytest.mark.heavy
+def test_with_keep_at_once(merged: Lab) -> None:
+    assert [each["taken_back"] for each in ablated(merged, "--keep")] == [False, False, True, False]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", ["PROPOSED", "MEASURED", "MERGED"])
+def test_killed_on_the_way_it_goes_on(merged: Lab, step: str) -> None:
+    command = [sys.executable, MORTAL, "kill", step, "1", "ablate", "--keep", "--json"]
+    assert subprocess.run(command, cwd=merged.path, env=merged.env, timeout=120).returncode == -9
+    found = ablated(merged, "--keep")
+    assert [each["id"] for each in found if each["taken_back"]] == ([] if step == "MERGED" else ["0003"])
+    assert "range(3)" not in merged.git("show", "autoresearch/t:toy/solution.py")
+    assert merged.git("branch", "--list", "exp/*") == ""
+    experiments = [each["experiment"] for each in found if each["experiment"]]
+    assert len(experiments) == len(set(experiments))
+
+
+def test_a_night_without_merges_has_nothing_to_take_back(lab: Lab) -> None:
+    lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
+    assert lab.harness("ablate").stdout == "nothing was merged into autoresearch/t yet\n"
+
+
+@pytest.mark.heavy
+def test_without_what_it_needs_the_code_crashes_and_no_agent_is_asked_to_mend_it(lab: Lab) -> None:
+    (lab.path / "toy/solution.py").write_text(SOLUTION)
+    first = "sed -i 's/^A = .*/A = 4.0/; s/^# here/HELP = 1/' toy/solution.py"
+    lab.agent(
+        "pair", f"case {{seed}} in 1) {first};; *) sed -i 's/^# there/total = A - HELP * 0.5/' toy/solution.py;; esac; NOTE"
+    )
+    with (lab.path / "agents.yaml").open("a") as file:
+        file.write("  repairs: 1\n")
+    lab.git("add", "-A")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "parts")
+    lab.harness("run", "--tag", "t", "--agent", "pair", "--experiments", "2")
+    assert [row[3] for row in lab.rows()] == ["keep"] * 3
+    assert ablated(lab)[0]["says"] == "needed: without it the code does not run"
