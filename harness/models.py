@@ -12,6 +12,8 @@ from typing import Literal
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
 from harness.agentspec import PromptSpec as PromptSpec
+from harness.decision import Decision as Decision
+from harness.decision import Review as Review
 from harness.measurement import PROGRESS as PROGRESS
 from harness.measurement import Against as Against
 from harness.measurement import Audit as Audit
@@ -143,7 +145,8 @@ class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
-    the branch of a closed experiment again, so it is not the harness's to delete.
+    the branch of a closed experiment again, so it is not the harness's to delete. `review`: it is, or was, for a person to
+    decide whether it is merged. `again_of`: the accepted experiment whose change this is, on top of what was merged since.
     """
 
     version: Literal[2] = 2
@@ -161,6 +164,8 @@ class Record(Value):
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
     revived: bool = False
+    review: Review | None = None
+    again_of: str | None = None
 
     @property
     def id(self) -> str:
@@ -181,6 +186,18 @@ class Record(Value):
     def runs(self) -> list[Measurement]:
         """The measurements of the judged commit; others were made of a candidate before it was joined with a later incumbent."""
         return [run for run in self.measurements if run.commit in ("", self.judged)]
+
+    @property
+    def status(self) -> str:
+        """In one word: open, waiting for a person, rejected by one, accepted and measured again, or the verdict's."""
+        if self.review:
+            return self.review.status
+        return self.verdict.status if self.verdict else "open"
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is part of the lab branch, or the baseline."""
+        return self.status == "keep"
 
     @property
     def values(self) -> list[float]:

@@ -20,6 +20,7 @@ TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
 FILES = 200
 LOG_CHARS = 6000
+PEOPLE, PEOPLE_CHARS = 10, 1000  # lines of what people said of an experiment, and characters of each
 NOTEBOOK_CHARS = 32_000
 COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
 
@@ -45,6 +46,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         counts=counts(records),
         under_way=under_way(records),
         recent="\n".join(f"- {_line(task, record)}" for record in records[-RECENT:]),
+        people=people(records),
     )
 
 
@@ -71,7 +73,7 @@ def budget(task: Task) -> str:
 
 def counts(records: list[Record]) -> str:
     """How many experiments ended how, in words."""
-    ended = [record.verdict.status for record in records if record.verdict and record.id != BASELINE]
+    ended = [record.status for record in records if record.verdict and record.id != BASELINE]
     return ", ".join(f"{ended.count(status)} {status}" for status in sorted(set(ended))) or "nothing was tried yet"
 
 
@@ -97,7 +99,7 @@ def row(task: Task, record: Record) -> tuple[str, ...]:
         (record.experiment.commit or "-")[:10],
         task.metric.shown(record.value),
         f"{memory:.2f}",
-        record.verdict.status if record.verdict else "open",
+        record.status,
         record.experiment.agent,
         title(record),
     )
@@ -131,11 +133,32 @@ def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -
         _write_experiment(lab / "experiments" / record.id, task, ledger, record)
 
 
+def people(records: list[Record]) -> str:
+    """What the words of review mean, where there are any."""
+    meanings = {
+        "waiting": "kept, and no person has looked at it yet, so it is not in your worktree",
+        "rejected": "kept by the harness, but a person did not want it merged; `experiment.md` has the reason",
+        "accepted": "by a person, and measured again under a number of its own, together with what was merged since",
+    }
+    found = [f"`{word}`: {meaning}." for word, meaning in meanings.items() if any(record.status == word for record in records)]
+    return "- In the history, " + " ".join(found) + "\n" if found else ""
+
+
+def said(record: Record) -> list[str]:
+    """What people said of an experiment, a line each, bounded. Who they are is nothing to an agent."""
+    made = record.review.decisions if record.review else []
+    words = {"accept": "a person accepted it", "reject": "a person rejected it", "comment": "a comment on it"}
+    return [
+        " ".join(f"{words[each.kind]}: {each.reason or 'without a reason'}".split())[:PEOPLE_CHARS] for each in made[-PEOPLE:]
+    ]
+
+
 def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
     text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
+    text += "".join(f"{line}\n" for line in said(record))
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -163,8 +186,7 @@ def _measured(task: Task, ledger: Ledger, record: Record) -> dict[str, str | Non
 
 
 def _line(task: Task, record: Record) -> str:
-    status = record.verdict.status if record.verdict else "open"
-    return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
+    return f"{record.id} {record.status} {task.metric.shown(record.value)} {title(record)}"
 
 
 def reason(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
+from harness.review import take_up
 from harness.steps import Step, reached
 from harness.stopping import over
 from harness.upkeep import pack_if_needed
@@ -33,7 +34,9 @@ async def research(night: Night) -> str:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
         while not (reason := over(night)):
-            if not night.ready():
+            if accepted := take_up(night):
+                take_off(under_way, night, accepted)
+            elif not night.ready():
                 await wait(night)
             elif room(night):
                 take_off(under_way, night, begin(night))
