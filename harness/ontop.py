@@ -39,3 +39,22 @@ def on_top(repo: git.Repo, onto: str, commit: str, base: str) -> Combined:
 def descends(repo: git.Repo, commit: str, ancestor: str) -> bool:
     """Whether `ancestor` lies in the history of a commit, or is it."""
     return commit == ancestor or bool(repo.descendant_of(commit, ancestor))
+
+
+def held_by(repo: git.Repo, tip: str, commit: str) -> str | None:
+    """The commit on a branch's first-parent line by which it holds `commit`: a merge of it, itself, or a copy of its tree."""
+    tree, base, now = git.tree(repo, commit), git.parents(repo, commit)[:1], tip
+    while [now] != base:
+        first, *others = git.parents(repo, now) or [""]
+        if now == commit or commit in others or git.tree(repo, now) == tree:
+            return now
+        if not first:
+            return None
+        now = first
+    return None
+
+
+def author_of(repo: git.Repo, commit: str) -> str:
+    """The name and address of a commit's author."""
+    found = repo[commit].peel(git.Commit).author
+    return f"{found.name} <{found.email}>"

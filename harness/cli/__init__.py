@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify),
-    *(review.review, review.accept, review.reject),
+    *(review.review, review.accept, review.reject, review.sync),
     *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
     *(machine.doctor, machine.gc, machine.schema),
 ):

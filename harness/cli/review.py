@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import click
 import typer
 
-from harness import git, locks, prompt, view
+from harness import forges, git, locks, prompt, syncing, view
 from harness import review as reviewing
 from harness.cli.nights import at_work, remembered
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
@@ -19,6 +19,9 @@ from harness.models import Decision, Record, UserError
 from harness.research import advance
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it ends in the record, and agents read it.")]
+RemoteOption = Annotated[
+    str | None, typer.Option("--remote", help="A remote of this repository; the only one, or origin.", show_default=False)
+]
 Kind = Literal["accept", "reject", "comment"]
 KEYS: dict[str, Kind] = {"a": "accept", "r": "reject", "c": "comment"}
 ASK = "[a]ccept  [r]eject  [c]omment  [s]kip  [q]uit "
@@ -27,11 +30,16 @@ ASK = "[a]ccept  [r]eject  [c]omment  [s]kip  [q]uit "
 def review(
     experiment: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this one.", show_default=False)] = None,
     tag: TagOption = None,
+    push: Annotated[bool, typer.Option("--push", help="Push what waits, as pull requests where the remote has them.")] = False,
+    remote: RemoteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Walk through the experiments that wait: evidence and diff, then a key. Without a terminal, list them."""
     repo = git.open_repo(Path.cwd())
     ledger = Ledger(repo, latest(repo, tag))
+    if push:
+        syncing.publish(link(ledger, remote))
+        return
     found = reviewing.waiting(ledger)
     if experiment is not None:
         chosen = ledger.get(experiment)
@@ -104,6 +112,21 @@ def listing(ledger: Ledger, found: list[Record], said: set[str]) -> str:
         lines += [view.cut(name + prompt.title(record)), f"     {then}"]
     hint = f"`harness review ID --tag {ledger.tag}` shows one; `harness accept ID` and `harness reject ID --reason ...` decide"
     return "\n".join([*lines, "", hint]) if lines else "nothing waits for review"
+
+
+def sync(tag: TagOption = None, remote: RemoteOption = None) -> None:
+    """Take over what people merged or closed on the remote, then bring its branches up to date. Nothing is ever forced."""
+    repo = git.open_repo(Path.cwd())
+    name = latest(repo, tag)
+    syncing.listen(link(Ledger(repo, name), remote))
+    finish(repo, name)
+    syncing.converge(link(Ledger(repo, name), remote))
+
+
+def link(ledger: Ledger, remote: str | None) -> syncing.Link:
+    """A lab and its forge; what is done is told on stdout."""
+    name, forge = forges.get(ledger.repo, remote)
+    return syncing.Link(ledger, forge, name, typer.echo)
 
 
 def accept(experiment: ExperimentArgument, tag: TagOption = None, reason: ReasonOption = "") -> None:
