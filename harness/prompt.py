@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from string import Template
 
-from harness import git, judge
+from harness import git, imports, judge
 from harness.ledger import BASELINE, Ledger
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
@@ -20,6 +20,7 @@ TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
 FILES = 200
 LOG_CHARS = 6000
+PATCH_CHARS = 20_000
 PEOPLE, PEOPLE_CHARS = 10, 1000  # lines of what people said of an experiment, and characters of each
 NOTEBOOK_CHARS = 32_000
 COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
@@ -129,8 +130,17 @@ def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -
     facts = {"metric": task.metric.model_dump(exclude={"noise"}), "profile": task.profile}
     facts |= {"editable": task.editable, "inputs": task.inputs}
     (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
+    for brought in imports.histories(ledger.repo, ledger.tag):
+        _write_imported(lab / "imported" / brought.name, ledger, brought)
     for record in records[:1] + records[1:][-DETAILED:]:
         _write_experiment(lab / "experiments" / record.id, task, ledger, record)
+
+
+def _write_imported(folder: Path, ledger: Ledger, brought: imports.History) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "history.tsv").write_text(imports.table(brought, LISTED), "utf-8")
+    for row in [row for row in brought.rows if row.commit][-DETAILED:]:
+        (folder / f"{row.number}.patch").write_text(imports.patch(ledger.repo, row)[:PATCH_CHARS], "utf-8")
 
 
 def people(records: list[Record]) -> str:

@@ -27,7 +27,9 @@ Mend it and keep to its idea. `notes/EXPERIMENT.md` is as you left it; correct i
 
 def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
     """Close an experiment, or send a change that does not work back to its agent while that has tries left."""
-    if verdict.status not in ("crash", "invalid") or record.id == BASELINE or record.proposal is None or record.again_of:
+    if verdict.status not in ("crash", "invalid") or record.id == BASELINE or record.proposal is None:
+        return night.close(record, verdict, texts)
+    if record.again_of or not night.agents:  # nobody to ask
         return night.close(record, verdict, texts)
     spent = sum(each.base == record.experiment.base for each in failures(record))
     fails_by_itself = verdict.status == "crash" or not record.runs

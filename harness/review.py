@@ -11,7 +11,7 @@ from harness import __version__, candidate, git, refs
 from harness.decisions import Pending, carried_out, pending
 from harness.ledger import Ledger, author, checked_out, merge_message, new_record, now
 from harness.ontop import descends, on_top
-from harness.models import Decision, Experiment, Record, Review, UserError
+from harness.models import Decision, Experiment, Proposal, Record, Review, UserError
 from harness.night import Night
 from harness.proposal import slug
 from harness.proposing import added, candidate_message, tried_before
@@ -162,23 +162,24 @@ def obstacle(night: Night, conflicts: list[str], tree: str, commit: str) -> str:
 def reopened(night: Night, old: Record, tip: str, tree: str, changed: dict[str, str | None]) -> Record:
     """A new experiment with the old one's change on the tip."""
     assert old.proposal is not None
+    story = f"{old.proposal.hypothesis}\n\nExperiment {old.id}, which a person accepted, on top of what was merged since.".strip()
+    told: dict[str, object] = {"files": changed, "hypothesis": story}
+    told |= {"usage": None, "tries": [], "notebook": "", "seconds": 0.0}
+    return opened(night, old.proposal.model_copy(update=told), old.experiment.agent, tip, tree, old.program, old.id)
+
+
+def opened(
+    night: Night, proposal: Proposal, agent: str, base: str, tree: str, program: str, again_of: str | None = None
+) -> Record:
+    """A new experiment whose change is known already, ready to be measured. `proposal` names the files that it changes."""
     tag, name = night.ledger.tag, f"{int(night.ledger.records()[-1].id) + 1:04d}"
-    more = added(night, git.files(night.repo, tip), changed)
-    experiment = Experiment(id=name, tag=tag, agent=old.experiment.agent, base=tip, tree=tree)
-    record = new_record(experiment, night.task, night.sandbox, __version__, old.program)
-    story = f"{old.proposal.hypothesis}\n\nThis is experiment {old.id}, which a person accepted, on top of what was merged since."
-    told = {
-        "files": changed,
-        "added": more,
-        "hypothesis": story.strip(),
-        "usage": None,
-        "tries": [],
-        "notebook": "",
-        "seconds": 0.0,
-    }
-    proposal = old.proposal.model_copy(update=told)
-    record = record.model_copy(update={"proposal": proposal, "again_of": old.id, "state": "measuring"})
-    commit = git.commit(night.repo, tree, [tip], candidate_message(record), author(record))
+    proposal = proposal.model_copy(update={"added": added(night, git.files(night.repo, base), proposal.files)})
+    experiment = Experiment(id=name, tag=tag, agent=agent, base=base, tree=tree)
+    record = new_record(experiment, night.task, night.sandbox, __version__, program)
+    record = record.model_copy(update={"proposal": proposal, "again_of": again_of, "state": "measuring"})
+    commit = git.commit(night.repo, tree, [base], candidate_message(record), author(record))
+    if problem := candidate.problem(night.repo, night.task, night.start, commit):
+        raise UserError(f"{problem}, so it cannot be measured")
     branch = f"exp/{tag}/{name}-{slug(proposal.title)}"
     experiment = experiment.model_copy(update={"commit": commit, "branch": branch})
     return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.BEGUN)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import agents, certify, ending, history, machine, nights, once, review
+from harness.cli import agents, certify, ending, history, imports, machine, nights, once, pick, review
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -26,11 +26,12 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify),
-    *(review.review, review.accept, review.reject, review.sync),
+    *(review.review, review.accept, review.reject, review.sync, pick.pick),
     *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
     *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
+app.command("import")(imports.bring)
 app.add_typer(agents.app, name="agents")
 
 

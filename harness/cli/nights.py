@@ -122,9 +122,17 @@ def replicate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many more runs, each with a fresh seed.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is."""
+    """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is.
+
+    NAME/N, an experiment that `harness import` brought along, becomes one of this night: measured on its tip, judged, merged.
+    """
     repo = git.open_repo(Path.cwd())
     settings = remembered(repo, latest(repo, tag))
+    if "/" in experiment:
+        from harness.cli import imports  # which needs at_work
+
+        measured = imports.measure_imported(repo, settings.tag, experiment)
+        return emit(measured.model_dump(mode="json")) if as_json else typer.echo(imports.outcome(measured))
     with at_work(repo, settings.model_copy(update={"agents": []})) as (night, _):
         record = night.ledger.get(experiment)
         if record.state != "closed" or not record.experiment.commit:
