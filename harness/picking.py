@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from harness import git, refs
 from harness.ledger import Ledger, author
-from harness.ontop import descends, on_top
 from harness.models import Record, UserError
+from harness.ontop import descends, on_top
 
 OURS = ("autoresearch/", "exp/")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from harness import __version__, candidate, git, refs
 from harness.decisions import Pending, carried_out, pending
 from harness.ledger import Ledger, author, checked_out, merge_message, new_record, now
-from harness.ontop import descends, on_top
 from harness.models import Decision, Experiment, Proposal, Record, Review, UserError
 from harness.night import Night
+from harness.ontop import descends, on_top
 from harness.proposal import slug
 from harness.proposing import added, candidate_message, tried_before
 from harness.steps import Step, reached

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from harness import git, locks, refs, review
 from harness.decisions import decide, pending
 from harness.ledger import Ledger, checked_out, now
-from harness.ontop import author_of, descends
 from harness.models import Decision, Record, UserError
 from harness.offers import offer
+from harness.ontop import author_of, descends
 from harness.protocols import Answer, Forge, Offer
 from harness.remote import Remote, tracked
 from harness.steps import Step, reached

@@ -11,8 +11,8 @@ from harness import git, imports, prompt
 from harness.cli.nights import at_work, remembered
 from harness.cli.options import JsonOption, TagOption, emit, latest
 from harness.ledger import now
-from harness.ontop import on_top
 from harness.models import Proposal, Record, UserError
+from harness.ontop import on_top
 from harness.research import advance
 from harness.review import opened
 
@@ -69,7 +69,7 @@ def measure_imported(repo: git.Repo, tag: str, name: str) -> Record:
         story = f"Imported from {history.source}, where it was reported as {row.status}. Unverified there, measured here."
         proposal = Proposal(title=row.title[:100] or name, hypothesis=story, files=made.changed)
         record = opened(night, proposal, "imported", tip, made.tree, night.program()[1])
-        advance(night, record)
+        night.conduct(advance(night, record))
         return night.ledger.get(record.id)
 
 
