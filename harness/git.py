@@ -19,6 +19,8 @@ from harness.models import UserError
 
 Commit = pygit2.Commit
 GitError = pygit2.GitError
+Callbacks = pygit2.RemoteCallbacks
+UserPass = pygit2.UserPass
 HARNESS = ("harness", "harness@localhost")
 TRIES, VANISHED = 10, "No such file or directory"
 RECENT_OBJECTS = 100  # those of the last few experiments

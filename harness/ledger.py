@@ -97,11 +97,19 @@ class Ledger:
         baseline = self.get(BASELINE)
         if commit == baseline.experiment.base:
             return baseline
-        merged = git.parents(self.repo, commit)[1:]
+        tree, merged = git.tree(self.repo, commit), git.parents(self.repo, commit)[1:]
+        for record in reversed(self.records()):
+            if record.merged and self.tree(record) == tree:  # a forge's commit may have other parents
+                return record
         for record in reversed(self.records()):
             if record.experiment.commit in merged:
                 return record
         raise self._moved(commit)
+
+    def tree(self, record: Record) -> str | None:
+        """The tree that a record's verdict is about."""
+        joined = record.experiment.joined
+        return git.tree(self.repo, joined) if joined else record.experiment.tree
 
     def open_branch(self, record: Record) -> None:
         """Make the experiment's branch; harmless when it is there."""
@@ -111,9 +119,14 @@ class Ledger:
             reached(Step.BRANCHED)
 
     def settle(self, record: Record) -> None:
-        """Carry out a verdict: merge when it says keep, and delete the branch either way. Harmless when it was done."""
+        """Carry out a verdict: merge when it says keep, and delete the branch either way. Harmless when it was done.
+
+        What waits for a person keeps its branch; what one accepted is merged in review.py.
+        """
         experiment, verdict = record.experiment, record.verdict
-        if verdict and verdict.status == "keep" and experiment.branch:
+        if record.status == "waiting":
+            return self.open_branch(record)
+        if verdict and verdict.status == "keep" and experiment.branch and not record.review:
             self._merge(record, verdict)
         if experiment.branch and not record.revived:
             refs.delete(self.repo, f"refs/heads/{experiment.branch}")
@@ -171,7 +184,7 @@ class Ledger:
     def unsettled(self) -> list[Record]:
         """Records that a harness left open, or closed without carrying the verdict out."""
         branches = {ref.removeprefix("refs/heads/") for ref in refs.below(self.repo, f"refs/heads/exp/{self.tag}/")}
-        records = [record for record in self.records() if not record.revived]
+        records = [record for record in self.records() if not record.revived and record.status != "waiting"]
         return [record for record in records if record.state != "closed" or record.experiment.branch in branches]
 
 

@@ -78,7 +78,7 @@ def send_back(
     """Have the idea made anew on the incumbent of now, or discard it when that was done already."""
     update = {"status": "discard", "reason": f"not additive: {why}"}
     discarded = verdict.model_copy(update=update) if verdict else Verdict.model_validate(update)
-    if rebased(record) or not record.of_an_agent:
+    if rebased(record) or not record.of_an_agent or not night.agents:
         return night.close(record, discarded, texts)
     return night.ledger.save(repairing.send_back(record, discarded, night.ledger.tip()), Step.SENT_BACK, texts)
 

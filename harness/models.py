@@ -14,6 +14,8 @@ from pydantic import Field
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
 from harness.agentspec import PromptSpec as PromptSpec
+from harness.decision import Decision as Decision
+from harness.decision import Review as Review
 from harness.measurement import PROGRESS as PROGRESS
 from harness.measurement import Against as Against
 from harness.measurement import Audit as Audit
@@ -174,7 +176,8 @@ class Record(Value):
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
     the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
-    `nudge`: what else its agent was asked for.
+    `nudge`: what else its agent was asked for. `review`: it is, or was, for a person to decide whether it is merged.
+    `again_of`: the accepted experiment whose change this is, on top of what was merged since.
     """
 
     version: Literal[2] = 2
@@ -194,6 +197,8 @@ class Record(Value):
     revived: bool = False
     wish: Wish | None = None
     nudge: Nudge | None = None
+    review: Review | None = None
+    again_of: str | None = None
 
     @property
     def submitted(self) -> bool:
@@ -202,8 +207,8 @@ class Record(Value):
 
     @property
     def of_an_agent(self) -> bool:
-        """Whether an agent made the change, so that it may be sent back to one."""
-        return self.proposal is not None and not self.submitted and not self.proposal.reverts
+        """Whether an agent made the change for this experiment, so that it may be sent back to one."""
+        return self.proposal is not None and not (self.submitted or self.again_of or self.proposal.reverts)
 
     @property
     def id(self) -> str:
@@ -224,6 +229,18 @@ class Record(Value):
     def runs(self) -> list[Measurement]:
         """The measurements of the judged commit; others were made of a candidate before it was joined with a later incumbent."""
         return [run for run in self.measurements if run.commit in ("", self.judged)]
+
+    @property
+    def status(self) -> str:
+        """In one word: open, waiting for a person, rejected by one, accepted and measured again, or the verdict's."""
+        if self.review:
+            return self.review.status
+        return self.verdict.status if self.verdict else "open"
+
+    @property
+    def merged(self) -> bool:
+        """Whether it is part of the lab branch, or the baseline."""
+        return self.status == "keep"
 
     @property
     def values(self) -> list[float]:

@@ -17,8 +17,8 @@ from harness import git, gpus
 from harness.bench import Bench
 from harness.board import Board
 from harness.gateway.client import Gateway
-from harness.ledger import Ledger
-from harness.models import Measurement, Outcome, Place, Record, UserError, Verdict
+from harness.ledger import BASELINE, Ledger
+from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
 from harness.protocols import Agent, Cancel, Line
 from harness.scheduling import Flight, Pool, aside, conduct
 from harness.state import Status
@@ -187,5 +187,8 @@ class Night(Bench):
         self.places.close()
 
     def close(self, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
-        """Write the verdict into the record; the branches follow in `Ledger.settle`."""
-        return self.ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), Step.CLOSED, texts)
+        """Write the verdict into the record; the branches follow in `Ledger.settle`. In review, what is kept waits."""
+        update: dict[str, object] = {"state": "closed", "verdict": verdict}
+        if self.task.merge == "review" and verdict.status == "keep" and record.id != BASELINE and not record.again_of:
+            update["review"] = Review()
+        return self.ledger.save(record.model_copy(update=update), Step.CLOSED, texts)

@@ -46,6 +46,7 @@ class Settings(Value):
     fallback: str | None = None
     workers: int | None = None
     slots: int | None = None
+    review: bool | None = None
 
 
 def find_task(top: Path, given: str | None) -> Path:
@@ -65,7 +66,8 @@ def load_task(settings: Settings) -> Task:
     task = config.load_task(Path(settings.task), settings.profile)
     asked = {name: value for name in Stop.model_fields if (value := getattr(settings, name, None)) is not None}
     stop = Stop(**{**task.stop.model_dump(), **asked})
-    given = {"stop": stop, "workers": settings.workers, "slots": settings.slots}
+    merge = None if settings.review is None else "review" if settings.review else "auto"
+    given = {"stop": stop, "workers": settings.workers, "slots": settings.slots, "merge": merge}
     return task.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 

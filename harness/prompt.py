@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from string import Template
 
-from harness import git, judge
+from harness import git, imports, judge
 from harness.ledger import BASELINE, Ledger
 from harness.misses import near_misses
 from harness.models import Metric, Record, Task, Verdict
@@ -22,6 +22,8 @@ RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders
 KEPT = 20  # and so many of the last kept ones, and of the nearest misses, however old
 FILES = 200
 LOG_CHARS = 6000
+PATCH_CHARS = 20_000
+PEOPLE, PEOPLE_CHARS = 10, 1000  # lines of what people said of an experiment, and characters of each
 NOTEBOOK_CHARS = 32_000
 COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
 
@@ -47,6 +49,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         counts=counts(records),
         under_way=under_way(records),
         recent="\n".join(f"- {line(task, record)}" for record in records[-RECENT:]),
+        people=people(records),
     )
 
 
@@ -80,7 +83,7 @@ def budget(task: Task) -> str:
 
 def counts(records: list[Record]) -> str:
     """How many experiments ended how, in words."""
-    ended = [record.verdict.status for record in records if record.verdict and record.id != BASELINE]
+    ended = [record.status for record in records if record.verdict and record.id != BASELINE]
     return ", ".join(f"{ended.count(status)} {status}" for status in sorted(set(ended))) or "nothing was tried yet"
 
 
@@ -106,7 +109,7 @@ def row(task: Task, record: Record) -> tuple[str, ...]:
         (record.experiment.commit or "-")[:10],
         task.metric.shown(record.value),
         f"{memory:.2f}",
-        record.verdict.status if record.verdict else "open",
+        record.status,
         record.experiment.agent,
         title(record),
     )
@@ -138,9 +141,38 @@ def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -
     (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
     near = near_misses(records)
     (lab / "near-misses.tsv").write_text(history(task, sorted(near, key=lambda each: each.id)), "utf-8")
-    kept = [record for record in records if record.verdict and record.verdict.status == "keep"]
+    for brought in imports.histories(ledger.repo, ledger.tag):
+        _write_imported(lab / "imported" / brought.name, ledger, brought)
+    kept = [record for record in records if record.merged]
     for record in {each.id: each for each in (*kept[-KEPT:], *near[:KEPT], *records[:1], *records[-DETAILED:])}.values():
         _write_experiment(lab / "experiments" / record.id, task, ledger, record)
+
+
+def _write_imported(folder: Path, ledger: Ledger, brought: imports.History) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "history.tsv").write_text(imports.table(brought, LISTED), "utf-8")
+    for row in [row for row in brought.rows if row.commit][-DETAILED:]:
+        (folder / f"{row.number}.patch").write_text(imports.patch(ledger.repo, row)[:PATCH_CHARS], "utf-8")
+
+
+def people(records: list[Record]) -> str:
+    """What the words of review mean, where there are any."""
+    meanings = {
+        "waiting": "kept, and no person has looked at it yet, so it is not in your worktree",
+        "rejected": "kept by the harness, but a person did not want it merged; `experiment.md` has the reason",
+        "accepted": "by a person, and measured again under a number of its own, together with what was merged since",
+    }
+    found = [f"`{word}`: {meaning}." for word, meaning in meanings.items() if any(record.status == word for record in records)]
+    return "- In the history, " + " ".join(found) + "\n" if found else ""
+
+
+def said(record: Record) -> list[str]:
+    """What people said of an experiment, a line each, bounded. Who they are is nothing to an agent."""
+    made = record.review.decisions if record.review else []
+    words = {"accept": "a person accepted it", "reject": "a person rejected it", "comment": "a comment on it"}
+    return [
+        " ".join(f"{words[each.kind]}: {each.reason or 'without a reason'}".split())[:PEOPLE_CHARS] for each in made[-PEOPLE:]
+    ]
 
 
 def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) -> None:
@@ -148,6 +180,7 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
     text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
+    text += "".join(f"{line}\n" for line in said(record))
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]
@@ -177,8 +210,7 @@ def _measured(task: Task, ledger: Ledger, record: Record) -> dict[str, str | Non
 
 def line(task: Task, record: Record) -> str:
     """An experiment as a list of the prompt names it."""
-    status = record.verdict.status if record.verdict else "open"
-    return f"{record.id} {status} {task.metric.shown(record.value)} {title(record)}"
+    return f"{record.id} {record.status} {task.metric.shown(record.value)} {title(record)}"
 
 
 def reason(verdict: Verdict) -> str:

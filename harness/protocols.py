@@ -127,6 +127,49 @@ class Agent(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Offer:
+    """An experiment that waits for a person, as a forge is to show it: `branch`, at `commit`, would be merged into `into`.
+
+    `title` and `body` are Markdown for people; what candidates wrote is quoted in them.
+    """
+
+    experiment: str
+    branch: str
+    commit: str
+    into: str
+    title: str
+    body: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What people did with an offer, and who; `merged` is the commit on the lab branch there that holds it."""
+
+    kind: Literal["accept", "reject"]
+    by: str
+    merged: str | None = None
+    reason: str = ""
+
+
+class Forge(Protocol):
+    """Where people look at branches and merge them. `url` is what git pushes to, `records`: whether records go there, too."""
+
+    name: str
+    url: str
+    records: bool
+
+    def token(self) -> str:
+        """What git shows as its password at `url`; empty where it needs none."""
+
+    def offer(self, offer: Offer) -> str:
+        """Show a branch that was pushed, once however often it is asked; where it can be seen."""
+
+    def answers(self, offers: list[Offer]) -> dict[str, Answer]:
+        """What people did with them since, by experiment; none for what still waits."""
+
+
 class Runner(Protocol):
     """Executes measurements somewhere."""
 

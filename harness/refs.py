@@ -59,10 +59,16 @@ def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
         raise RefMoved(ref) from error
 
 
-def delete(repo: Repo, ref: str) -> None:
-    """Delete `ref`; harmless when it is gone."""
+def delete(repo: Repo, ref: str, old: str | None = None) -> None:
+    """Delete `ref`; harmless when it is gone, or when it is not at `old` any more."""
     with suppress(KeyError):
-        _patiently(lambda: repo.references[ref].delete(), lambda: Repo(repo.path).references[ref].delete())
+        _patiently(lambda: _drop(repo, ref, old), lambda: _drop(Repo(repo.path), ref, old))
+
+
+def _drop(repo: Repo, ref: str, old: str | None) -> None:
+    reference = repo.references[ref]
+    if old is None or str(reference.target) == old:
+        reference.delete()  # libgit2 compares once more, under the ref's lock
 
 
 def _patiently(change: Callable[[], object], again: Callable[[], object] | None = None) -> None:

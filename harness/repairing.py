@@ -28,6 +28,8 @@ def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, st
     """Close an experiment, or send a change that does not work back to its agent while that has tries left."""
     if verdict.status not in ("crash", "invalid") or record.proposal is None or not record.of_an_agent:
         return night.close(record, verdict, texts)
+    if record.again_of or not night.agents:  # nobody to ask
+        return night.close(record, verdict, texts)
     spent = sum(each.base == record.experiment.base for each in failures(record))
     fails_by_itself = verdict.status == "crash" or not record.runs
     if not fails_by_itself or spent >= night.agent(record.experiment.agent).spec.more_tries or night.interrupt.soon:

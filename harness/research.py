@@ -16,6 +16,7 @@ from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
+from harness.review import take_up
 from harness.steps import Step, reached
 from harness.stopping import over
 from harness.stuck import nudge
@@ -36,7 +37,9 @@ async def research(night: Night) -> str:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
         while not (reason := over(night)):
-            if room(night) and (submitted := submitting.begin(night)):
+            if accepted := take_up(night):
+                take_off(under_way, night, accepted)
+            elif room(night) and (submitted := submitting.begin(night)):
                 take_off(under_way, night, submitted)
             elif not night.ready():
                 await wait(night)

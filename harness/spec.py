@@ -198,6 +198,8 @@ class Task(Written):
     """Runs at the same time: each has a GPU of its own, or an equal share of the CPU's cores."""
     judge: Literal["bayes", "greedy"] = "bayes"
     """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
+    merge: Literal["auto", "review"] = "auto"
+    """Whether what is kept is merged at once, or waits on its branch for a person: `harness review`."""
     budget: Budget = Budget()
     """What one experiment may cost."""
     limits: Limits = Limits()

@@ -44,6 +44,8 @@ class Step(StrEnum):
     CERTIFICATE_MEASURED = "the certificate holds the measurement"
     CERTIFIED = "the certificate holds its result"
     REVIVED = "the record says that a person wants the branch back"
+    DECISION_MADE = "a ref says what a person decided"
+    DECIDED = "the record says what a person decided; the branch may still be there"
 
 
 def reached(step: Step) -> None:

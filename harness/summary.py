@@ -60,7 +60,7 @@ class Summary(Value):
 def summarise(records: list[Record], tip: Record) -> Summary:
     """What the records of a night, the baseline's first, say; `tip` is the incumbent's."""
     first, metric = records[0], records[0].metric
-    kept = [r for r in records if r.verdict and r.verdict.status == "keep" and r.id != BASELINE]
+    kept = [r for r in records if r.merged and r.id != BASELINE]
     gain = metric.gain(first.value, tip.value) if first.value is not None and tip.value is not None else None
     reach = _reach(first, tip)
     usage = [used.usd for record in records if (used := view.usage(record))]
@@ -75,7 +75,7 @@ def summarise(records: list[Record], tip: Record) -> Summary:
         gain=gain,
         low=None if gain is None or reach is None else gain - reach,
         high=None if gain is None or reach is None else gain + reach,
-        counts=dict(sorted(Counter(r.verdict.status if r.verdict else "open" for r in records[1:]).items())),
+        counts=dict(sorted(Counter(r.status for r in records[1:]).items())),
         kept=[_listed(record) for record in kept],
         near_misses=[_listed(record) for record in near_misses(records)[:NEAR]],
         usd=usd,

@@ -22,7 +22,7 @@ def table(records: list[Record]) -> str:
     lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  " + (f"{'USD':>7}  " if paid else "") + f"{'agent':<10}title"]
     for record in records:
         cost = f"{dollars(used.usd) if (used := usage(record)) else '':>7}  " if paid else ""
-        status = record.verdict.status if record.verdict else record.state
+        status = record.status if record.verdict else record.state
         gain = believed(record.verdict) if record.verdict else ""
         value = record.metric.shown(record.value)
         name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {cost}{record.experiment.agent:<10}"
@@ -60,7 +60,7 @@ def costs(records: list[Record]) -> str:
     if not found:
         return ""
     spent = sum(usd or 0.0 for usd in found)
-    kept = sum(bool(r.verdict and r.verdict.status == "keep" and r.id != BASELINE) for r in records)
+    kept = sum(r.merged and r.id != BASELINE for r in records)
     text = f"; {dollars(spent)} USD" + (f", {dollars(spent / kept)} USD a merged gain" if kept else "")
     return text + (", and more for models of unknown price" if None in found else "")
 
@@ -75,8 +75,10 @@ def progress_made(records: list[Record]) -> str:
     if not records or records[0].value is None:
         return "no baseline yet"
     metric, first = records[0].metric, records[0].value
-    kept = [r for r in records if r.verdict and r.verdict.status == "keep" and r.id != BASELINE and r.value is not None]
+    kept = [r for r in records if r.merged and r.id != BASELINE and r.value is not None]
     text = f"{prompt.counts(records)}; {metric.name} {metric.shown(first)}"
+    if not kept and any(record.review for record in records):
+        return f"{text}: nothing is merged yet, see `harness review`"
     if not kept or kept[-1].value is None:
         return f"{text}: nothing was better than the baseline by more than the noise"
     return f"{text} -> {metric.shown(kept[-1].value)} with {len(kept)} merged"
@@ -100,6 +102,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
     lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
     lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
+    lines += [f"again     of {record.again_of}, on top of what was merged since"] if record.again_of else []
+    lines += record.review.told() if record.review else []
     lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
     lines += [f"asked by  {' '.join(record.wish.by.split())}, {record.wish.kind} {record.wish.number}"] if record.wish else []
     lines += [f"asked to  {' '.join((record.nudge.kind, *record.nudge.of))}"] if record.nudge else []

@@ -27,7 +27,8 @@ i={seed}
 test $(( i % 2 )) = 1 && X=3.$(( 900 - i )) || X=9.$i
 sed -i "s/^X = .*/X = $X/" toy/solution.py
 sleep NAP; echo "import time; time.sleep(NAP)" >> toy/solution.py; NOTE"""
-# SENT_BACK is killed at in test_repairs.py, the joins in test_merging.py, those of certificates in test_certify.py.
+# SENT_BACK is killed at in test_repairs.py, the joins in test_merging.py, those of certificates in test_certify.py,
+# decisions in test_review.py.
 NEVER_IN_A_NIGHT = {
     Step.REVIVED,
     Step.SENT_BACK,
@@ -36,6 +37,8 @@ NEVER_IN_A_NIGHT = {
     Step.OPENED,
     Step.CERTIFICATE_MEASURED,
     Step.CERTIFIED,
+    Step.DECISION_MADE,
+    Step.DECIDED,
 }
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ablate, agents, certify, ending, export, history, machine, nights, once, wishes
+from harness.cli import ablate, agents, certify, ending, export, history, imports, machine, nights, once, pick, review, wishes
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -26,11 +26,13 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
+    *(review.review, review.accept, review.reject, review.sync, pick.pick),
     *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
     *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
+app.command("import")(imports.bring)
 app.add_typer(agents.app, name="agents")
 
 

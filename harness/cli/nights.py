@@ -24,6 +24,7 @@ from harness.cli.options import (
     NewTagOption,
     PlateauOption,
     ProfileOption,
+    ReviewOption,
     SandboxOption,
     SlotsOption,
     TagOption,
@@ -57,11 +58,13 @@ def run(
     fallback: FallbackOption = None,
     workers: WorkersOption = None,
     slots: SlotsOption = None,
+    review: ReviewOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
     stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
     settings = asked(repo, task, tag, profile, sandbox, agent, {**stop, "workers": workers, "slots": slots}, fallback)
+    settings = settings.model_copy(update={"review": review} if review is not None else {})
     work(repo, settings)
 
 
@@ -77,11 +80,12 @@ def resume(
     fallback: FallbackOption = None,
     workers: WorkersOption = None,
     slots: SlotsOption = None,
+    review: ReviewOption = None,
 ) -> None:
     """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
     repo = git.open_repo(Path.cwd())
     new = {"agents": agent, "experiments": experiments, "hours": hours, "cost_usd": cost_usd, "fallback": fallback}
-    new |= {"plateau": plateau, "target": target, "at": at, "workers": workers, "slots": slots}
+    new |= {"plateau": plateau, "target": target, "at": at, "workers": workers, "slots": slots, "review": review}
     settings = remembered(repo, latest(repo, tag))
     settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
     work(repo, settings)
@@ -118,9 +122,17 @@ def replicate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many more runs, each with a fresh seed.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is."""
+    """Run an experiment again with fresh seeds and add what comes out to its record; its verdict stays as it is.
+
+    NAME/N, an experiment that `harness import` brought along, becomes one of this night: measured on its tip, judged, merged.
+    """
     repo = git.open_repo(Path.cwd())
     settings = remembered(repo, latest(repo, tag))
+    if "/" in experiment:
+        from harness.cli import imports  # which needs at_work
+
+        measured = imports.measure_imported(repo, settings.tag, experiment)
+        return emit(measured.model_dump(mode="json")) if as_json else typer.echo(imports.outcome(measured))
     with at_work(repo, settings.model_copy(update={"agents": []})) as (night, _):
         record = night.ledger.get(experiment)
         if record.state != "closed" or not record.experiment.commit:

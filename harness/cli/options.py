@@ -64,6 +64,10 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="How
 SlotsOption = Annotated[
     int | None, typer.Option("--slots", min=1, help="Runs at the same time, each on a GPU or an equal share of the cores.")
 ]
+ReviewOption = Annotated[
+    bool | None,
+    typer.Option("--review/--merge", help="What is kept waits for `harness review`; or is merged at once.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskArgument = Annotated[
     str | None, typer.Argument(help="A task.yaml or its folder; found by itself when there is one.", show_default=False)

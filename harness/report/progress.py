@@ -76,10 +76,10 @@ def prepare(records: list[Record]) -> Picture:
     discarded, failed = list[tuple[int, float]](), list[int]()
     for record, verdict in ended:
         number, value = int(record.id), _value(record)
-        if verdict.status == "keep" and value is not None:
+        if record.merged and value is not None:
             gain = metric.gain(kept[-1].value, value)
             kept.append(Kept(number, value, gain, _spread(record) or kept[-1].sigma, prompt.title(record)))
-        elif verdict.status == "discard" and value is not None:
+        elif verdict.status in ("keep", "discard") and value is not None:
             discarded.append((number, value))
         elif verdict.status != "void":
             failed.append(number)

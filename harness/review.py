@@ -1,0 +1,185 @@
+"""People between a verdict and its merge: what waits for them, and what follows from what they say.
+
+In review, a kept experiment stays on its branch. Accepting it merges it when the merge has the very tree that was measured.
+When the lab branch went on meanwhile, the merge is a combination that nobody measured: then its tree becomes an experiment of
+its own, on today's tip, and the judge decides about that. Either way only measured trees are merged.
+"""
+
+from __future__ import annotations
+
+from harness import __version__, candidate, git, refs
+from harness.decisions import Pending, carried_out, pending
+from harness.ledger import Ledger, author, checked_out, merge_message, new_record, now
+from harness.models import Decision, Experiment, Proposal, Record, Review, UserError
+from harness.night import Night
+from harness.ontop import descends, on_top
+from harness.proposal import slug
+from harness.proposing import added, candidate_message, tried_before
+from harness.steps import Step, reached
+
+US = "the harness"
+
+
+def waiting(ledger: Ledger) -> list[Record]:
+    """The experiments that wait for a person, oldest first."""
+    return [record for record in ledger.records() if record.status == "waiting"]
+
+
+def check(ledger: Ledger, record: Record, kind: str) -> None:
+    """A UserError when this decision cannot be carried out, or not any more."""
+    tag, review = ledger.tag, record.review
+    if review is None or review.ruling is not None:
+        why = "was not kept" if record.verdict and record.verdict.status != "keep" else "is not closed yet"
+        if review and review.ruling:
+            why = f"was {review.ruling.kind}ed by {review.ruling.by}" + (
+                f" and measured as {review.again}" if review.again else ""
+            )
+        elif record.merged:
+            why = "is merged already"
+        raise UserError(
+            f"experiment {record.id} does not wait for review, it {why}: `harness show {record.id} --tag {tag}` says more"
+        )
+    if kind == "accept" and (names := conflicts(ledger, record)):
+        raise UserError(
+            f"experiment {record.id} cannot be merged: what was merged since it began changed the same lines of "
+            f"{', '.join(names)}; reject it, or merge its branch {record.experiment.branch} by hand on one of your own"
+        )
+    if kind == "accept" and refs.checked_out(ledger.repo, ledger.lab):
+        raise checked_out(tag)
+
+
+def conflicts(ledger: Ledger, record: Record) -> list[str]:
+    """The files in which an experiment and what was merged since it began changed the same lines."""
+    commit, tip = record.experiment.commit, refs.resolve(ledger.repo, ledger.lab)
+    return on_top(ledger.repo, tip, commit, record.experiment.base).conflicts if commit and tip else []
+
+
+def measured(ledger: Ledger, record: Record) -> bool:
+    """Whether its merge into today's lab branch is the tree that was measured, or was made before."""
+    experiment, tip = record.experiment, refs.resolve(ledger.repo, ledger.lab)
+    assert experiment.commit is not None
+    assert tip is not None
+    if tip == record.ground or is_merged(ledger, experiment.commit):
+        return True
+    return on_top(ledger.repo, tip, experiment.commit, experiment.base).tree == ledger.tree(record)
+
+
+def is_merged(ledger: Ledger, commit: str) -> bool:
+    """Whether the lab branch holds a commit."""
+    tip = refs.resolve(ledger.repo, ledger.lab)
+    return tip is not None and (tip == commit or descends(ledger.repo, tip, commit))
+
+
+def carry_out(ledger: Ledger) -> list[Pending]:
+    """Carry out what people decided; what is left of it needs a measurement first. Only for the holder of the tag's lock."""
+    left = []
+    for each in pending(ledger.repo, ledger.tag).values():
+        record = ledger.get(each.experiment)
+        ruling = Review(decisions=each.made).ruling
+        if ruling and ruling.kind == "accept" and record.status == "waiting" and not measured(ledger, record):
+            left.append(each)
+            continue
+        conclude(ledger, each, record)
+    return left
+
+
+def conclude(ledger: Ledger, done: Pending, record: Record, again: str | None = None) -> None:
+    """Write decisions into the record, then do what they say. Harmless when it was done, so a kill at any step is no matter."""
+    review = record.review or Review()
+    new = [] if review.ruling else [each for each in done.made if each not in review.decisions]
+    if new:
+        update = {"decisions": [*review.decisions, *new], "again": again}
+        record = ledger.save(record.model_copy(update={"review": review.model_copy(update=update)}), Step.DECIDED)
+    ruling = record.review.ruling if record.review else None
+    if ruling and ruling.kind == "accept" and not (record.review and record.review.again):
+        merge(ledger, record, ruling)
+    ledger.settle(record)
+    carried_out(ledger.repo, ledger.tag, done)
+
+
+def merge(ledger: Ledger, record: Record, ruling: Decision) -> None:
+    """Move the lab branch to a merge with the measured tree: to a forge's own merge where that has this tree."""
+    repo, experiment, tip = ledger.repo, record.experiment, refs.resolve(ledger.repo, ledger.lab)
+    assert record.verdict is not None
+    assert experiment.commit is not None
+    tree = ledger.tree(record)
+    assert tree is not None
+    if tip is None or is_merged(ledger, experiment.commit) or (ruling.merged and is_merged(ledger, ruling.merged)):
+        return
+    if refs.checked_out(repo, ledger.lab):
+        raise checked_out(ledger.tag)
+    theirs = ruling.merged
+    if not (theirs and descends(repo, theirs, tip) and git.tree(repo, theirs) == tree):
+        message = merge_message(record, record.verdict)
+        theirs = git.commit(repo, tree, [tip, experiment.commit], f"{message}Accepted: {signed(ruling)}\n")
+        reached(Step.MERGE_WRITTEN)
+    refs.swap(repo, ledger.lab, theirs, tip)
+    reached(Step.MERGED)
+
+
+def signed(decision: Decision) -> str:
+    """Who decided, and why, on one line."""
+    return " ".join(f"{decision.by}{': ' if decision.reason else ''}{decision.reason}".split())
+
+
+def take_up(night: Night) -> Record | None:
+    """Carry out what people decided; the experiment that was opened for it and has to be measured, or None."""
+    for each in carry_out(night.ledger):
+        if record := again(night, each):
+            return record
+    return None
+
+
+def again(night: Night, accepted: Pending) -> Record | None:
+    """The accepted change as an experiment of its own, on today's tip; None when that says at once why it cannot be."""
+    ledger, old = night.ledger, night.ledger.get(accepted.experiment)
+    tip, commit = refs.resolve(night.repo, ledger.lab), old.experiment.commit
+    assert tip is not None
+    assert commit is not None
+    record = next((each for each in ledger.records() if each.again_of == old.id), None)  # a kill came before the last step
+    if record is None:
+        made = on_top(night.repo, tip, commit, old.experiment.base)
+        if refused := obstacle(night, made.conflicts, made.tree, commit):
+            comment = Decision(kind="comment", reason=f"accepted, but not merged: {refused}", by=US, at=now())
+            made_by = [each for each in accepted.made if each.kind == "comment"]
+            conclude(ledger, Pending(old.id, [*made_by, comment], accepted.commit), old)
+            return None
+        record = reopened(night, old, tip, made.tree, made.changed)
+    conclude(ledger, accepted, old, record.id)
+    return record if record.state != "closed" else None
+
+
+def obstacle(night: Night, conflicts: list[str], tree: str, commit: str) -> str:
+    """Why a change cannot be measured on top of the tip; empty when it can."""
+    if conflicts:
+        return f"what was merged since it began changed the same lines of {', '.join(conflicts)}"
+    if twin := tried_before(night, tree):
+        return f"together with what was merged since it began it is what was tried as {twin}"
+    merged = git.commit(night.repo, tree, [commit], "a merge to look at\n")
+    return candidate.problem(night.repo, night.task, night.start, merged) or ""
+
+
+def reopened(night: Night, old: Record, tip: str, tree: str, changed: dict[str, str | None]) -> Record:
+    """A new experiment with the old one's change on the tip."""
+    assert old.proposal is not None
+    story = f"{old.proposal.hypothesis}\n\nExperiment {old.id}, which a person accepted, on top of what was merged since.".strip()
+    told: dict[str, object] = {"files": changed, "hypothesis": story}
+    told |= {"usage": None, "tries": [], "notebook": "", "seconds": 0.0}
+    return opened(night, old.proposal.model_copy(update=told), old.experiment.agent, tip, tree, old.program, old.id)
+
+
+def opened(
+    night: Night, proposal: Proposal, agent: str, base: str, tree: str, program: str, again_of: str | None = None
+) -> Record:
+    """A new experiment whose change is known already, ready to be measured. `proposal` names the files that it changes."""
+    tag, name = night.ledger.tag, f"{int(night.ledger.records()[-1].id) + 1:04d}"
+    proposal = proposal.model_copy(update={"added": added(night, git.files(night.repo, base), proposal.files)})
+    experiment = Experiment(id=name, tag=tag, agent=agent, base=base, tree=tree)
+    record = new_record(experiment, night.task, night.sandbox, __version__, program)
+    record = record.model_copy(update={"proposal": proposal, "again_of": again_of, "state": "measuring"})
+    commit = git.commit(night.repo, tree, [base], candidate_message(record), author(record))
+    if problem := candidate.problem(night.repo, night.task, night.start, commit):
+        raise UserError(f"{problem}, so it cannot be measured")
+    branch = f"exp/{tag}/{name}-{slug(proposal.title)}"
+    experiment = experiment.model_copy(update={"commit": commit, "branch": branch})
+    return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.BEGUN)

@@ -1,0 +1,188 @@
+"""Between a lab and a forge: what waits goes there, what people did with it comes back. Nothing is forced, no work is lost.
+
+The lab branch there and here are each ahead of the other at times: people merge there, nights merge here. What they merged is
+decided about here first, by measuring where that is needed. Then the lab branch takes theirs in as a parent and keeps its own,
+measured tree, so that a push is always a fast-forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness import git, locks, refs, review
+from harness.decisions import decide, pending
+from harness.ledger import Ledger, checked_out, now
+from harness.models import Decision, Record, UserError
+from harness.offers import offer
+from harness.ontop import author_of, descends
+from harness.protocols import Answer, Forge, Offer
+from harness.remote import Remote, tracked
+from harness.steps import Step, reached
+
+
+@dataclass(frozen=True)
+class Link:
+    """A lab and the forge that it is shown on; `say` is told what is done."""
+
+    ledger: Ledger
+    forge: Forge
+    remote: str
+    say: Callable[[str], None]
+
+    @property
+    def repo(self) -> git.Repo:
+        """The repository here."""
+        return self.ledger.repo
+
+    @property
+    def branch(self) -> str:
+        """The lab branch, here and there."""
+        return self.ledger.lab.removeprefix("refs/heads/")
+
+    def there(self) -> Remote:
+        """The repository there."""
+        return Remote(self.repo, self.forge.url, self.forge.token())
+
+    def offer(self, record: Record) -> Offer:
+        """What the forge is to show of a record."""
+        return offer(record, self.remote, self.branch)
+
+    def offered(self) -> list[Record]:
+        """The experiments whose branch is, or was, on the forge because of us."""
+        found = refs.below(self.repo, tracked(f"exp/{self.ledger.tag}/"))
+        return [record for record in self.ledger.records() if tracked(record.experiment.branch or "-") in found]
+
+
+def publish(link: Link) -> None:
+    """Push the lab branch and what waits, and have the forge show it. Harmless when it was done."""
+    there = link.there()
+    push_lab(link, there)
+    decided = pending(link.repo, link.ledger.tag)
+    for record in review.waiting(link.ledger):
+        shown = link.offer(record)
+        if record.id in decided:
+            continue
+        link.ledger.open_branch(record)
+        push(link, there, shown.branch, shown.commit)
+        link.say(f"{record.id}: {link.forge.offer(shown)}")
+    share_records(link, there)
+
+
+def listen(link: Link) -> None:
+    """Note what people did on the forge as their decisions; what follows is carried out as ever."""
+    lab = link.there().fetch(link.branch)
+    decided = pending(link.repo, link.ledger.tag)
+    waiting = [record for record in link.offered() if record.status == "waiting" and record.id not in decided]
+    answers = link.forge.answers([link.offer(record) for record in waiting]) if waiting else {}
+    for record in waiting:
+        if answer := answers.get(record.id):
+            hear(link, record, answer, lab)
+
+
+def hear(link: Link, record: Record, answer: Answer, lab: str | None) -> None:
+    """One person's answer as a decision; what cannot be merged here any more is rejected, with the reason."""
+    merged = answer.merged if answer.merged and lab and _known(link.repo, answer.merged, lab) else None
+    kind, reason, by = answer.kind, answer.reason, answer.by
+    if kind == "accept" and (names := review.conflicts(link.ledger, record)):
+        kind, by, merged = "reject", review.US, None
+        reason = f"merged by {answer.by}, but what was merged here before changed the same lines of {', '.join(names)}"
+    decide(link.repo, link.ledger.tag, record.id, Decision(kind=kind, reason=reason, by=by, at=now(), merged=merged))
+    link.say(f"{record.id}: {kind}ed by {by}")
+
+
+def _known(repo: git.Repo, commit: str, lab: str) -> bool:
+    return commit in repo and descends(repo, lab, commit)
+
+
+def converge(link: Link) -> None:
+    """Push the lab branch, taking in what is only there, and delete branches there that were decided about."""
+    if pending(link.repo, link.ledger.tag):
+        link.say("some decisions are not carried out yet: run `harness sync` again later")
+        return
+    there = link.there()
+    take_in(link, there.fetch(link.branch))
+    push_lab(link, there)
+    listed = there.refs("refs/heads/exp/")
+    for record in link.offered():
+        if record.status != "waiting":
+            drop(link, there, record, listed)
+    share_records(link, there)
+
+
+def take_in(link: Link, theirs: str | None) -> None:
+    """Make their lab branch a parent of ours, whose tree stays as it was measured. Their own commits are refused."""
+    ours = refs.resolve(link.repo, link.ledger.lab)
+    assert ours is not None
+    if theirs is None or descends(link.repo, ours, theirs):
+        return
+    if found := strange(link, ours, theirs):
+        raise UserError(
+            f"{link.branch} at {link.remote} has the commit {found[:10]} by {author_of(link.repo, found)}, which is "
+            f"no merged experiment: move it to a branch of its own there, and measure it with `harness submit`"
+        )
+    with locks.hold(link.repo, link.ledger.tag):
+        if refs.checked_out(link.repo, link.ledger.lab):
+            raise checked_out(link.ledger.tag)
+        subject = (
+            f"Take in what was merged at {link.remote}\n\nThe tree is as it was: only what was measured here is part of it.\n"
+        )
+        merge = git.commit(link.repo, git.tree(link.repo, ours), [ours, theirs], subject)
+        reached(Step.MERGE_WRITTEN)
+        refs.swap(link.repo, link.ledger.lab, merge, ours)
+        reached(Step.MERGED)
+
+
+def strange(link: Link, ours: str, theirs: str) -> str | None:
+    """A commit that is only there and comes of no experiment; None when there is none."""
+    records = link.ledger.records()
+    known = {record.experiment.commit for record in records}
+    known |= {each.merged for record in records if record.review for each in record.review.decisions}
+    waiting, seen = [theirs], set[str]()
+    while waiting:
+        commit = waiting.pop()
+        if commit in seen or descends(link.repo, ours, commit):
+            continue
+        seen.add(commit)
+        parents = git.parents(link.repo, commit)
+        if commit not in known and not known & set(parents[1:]):
+            return commit
+        waiting += parents
+    return None
+
+
+def push_lab(link: Link, there: Remote) -> None:
+    """Push the lab branch, which has to be a fast-forward."""
+    ours = refs.resolve(link.repo, link.ledger.lab)
+    assert ours is not None
+    push(link, there, link.branch, ours)
+
+
+def push(link: Link, there: Remote, branch: str, commit: str) -> None:
+    """Bring a branch there to where it is here, and note that it is there because of us."""
+    ref, known = f"refs/heads/{branch}", refs.resolve(link.repo, tracked(branch))
+    if there.refs(ref).get(ref) != commit:
+        there.push([f"{ref}:{ref}"])
+    if known != commit:
+        refs.swap(link.repo, tracked(branch), commit, known)
+
+
+def drop(link: Link, there: Remote, record: Record, listed: dict[str, str]) -> None:
+    """Delete a decided experiment's branch there, unless somebody added to it."""
+    branch, commit = record.experiment.branch or "", record.experiment.commit
+    found = listed.get(f"refs/heads/{branch}")
+    if found and found != commit:
+        link.say(f"{branch} at {link.remote} was added to by somebody, so it stays there")
+    elif found:
+        there.push([f":refs/heads/{branch}"])
+    refs.delete(link.repo, tracked(branch))
+
+
+def share_records(link: Link, there: Remote) -> None:
+    """Push the records, where the forge is for that."""
+    if not link.forge.records:
+        return
+    prefix = link.ledger.ref("")
+    listed = there.refs(prefix)
+    new = [ref for ref, commit in refs.below(link.repo, prefix).items() if listed.get(ref) != commit]
+    there.push([f"{ref}:{ref}" for ref in new])
