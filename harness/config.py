@@ -159,7 +159,8 @@ def _explain(error: Any, field: str, model: type[BaseModel], where: tuple[str, .
         return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
     if error["type"] == "missing":
         return f"the field {field!r} is missing"
-    return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if where else message
 
 
 def _fields(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:

@@ -105,7 +105,8 @@ class Try(Value):
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
 
-    `added` counts tokens of code, without comments; negative where the change removes some.
+    `added` counts tokens of code, without comments; negative where the change removes some. `network`: how the agent reached
+    its LLM provider, through the `gateway` or, weaker, past it as `provider`; empty for one that has none.
     """
 
     title: str
@@ -119,6 +120,7 @@ class Proposal(Value):
     dropped: list[str] = []
     notebook: str = ""
     usage: Usage | None = None
+    network: Literal["", "gateway", "provider"] = ""
     added: int = 0
 
 

@@ -31,7 +31,7 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
     assert box.home is not None
     values = {"python": sys.executable, "model": spec.model, "home": str(box.home), "seed": str(seed), "session": session}
     values |= {"prompt_file": str(box.home / "prompt.md"), "file": box.env.get("HARNESS_FILE", "")}
-    values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway else {}
+    values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway and not box.gateway.proxy else {}
     files = {name: fill(text, values) for name, text in spec.home_files.items()}
     long = spec.prompt.via == "arg" and len(prompt.encode()) > LONGEST_ARGUMENT
     if spec.prompt.via == "file" or long:
@@ -42,7 +42,7 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
     if spec.prompt.via == "arg":
         asked = f"Your task is in the file {values['prompt_file']}: read all of it, then do what it says." if long else prompt
         argv += [*([spec.prompt.flag] if spec.prompt.flag else []), asked]
-    env = {**box.env, **{name: fill(value, values) for name, value in spec.env.items()}}
+    env = {**box.env, **proxied(box), **{name: fill(value, values) for name, value in spec.env.items()}}
     if not spec.argv[0].startswith("{"):
         program = programs.find(argv[0])
         if program is None:
@@ -51,6 +51,29 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
         env["PATH"] = os.pathsep.join([*map(str, program.search), env.get("PATH", "")])
         box = replace(box, readable=(*program.readable, *box.readable))
     return Start(argv, replace(box, env=env), values)
+
+
+def login(spec: AgentSpec, home: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that logs an agent in, and its environment: the user's own, with the HOME that the harness keeps for it."""
+    assert spec.login is not None
+    values = {"python": sys.executable, "model": spec.model, "home": str(home)}
+    for name, text in spec.home_files.items():
+        write_beneath(home, name, fill(text, values))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}  # they would lead elsewhere
+    env |= {"HOME": str(home), **{name: fill(value, values) for name, value in spec.env.items()}}
+    argv = [fill(part, values) for part in spec.login.command]
+    if (program := programs.find(argv[0])) is None:
+        raise missing(spec)
+    env["PATH"] = os.pathsep.join([*map(str, program.search), env.get("PATH", "")])
+    return [str(program.path), *argv[1:]], env
+
+
+def proxied(box: Box) -> dict[str, str]:
+    """The variables that lead a program to a line which is a proxy. What is not HTTPS is led there, too, to be told so."""
+    if not box.gateway or not box.gateway.proxy:
+        return {}
+    told = {"HTTPS_PROXY": box.gateway.url, "HTTP_PROXY": box.gateway.url, "NO_PROXY": "localhost,127.0.0.1,::1"}
+    return {**told, **{name.lower(): text for name, text in told.items()}}
 
 
 def missing(spec: AgentSpec) -> UserError:
