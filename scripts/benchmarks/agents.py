@@ -96,7 +96,8 @@ def measure(name: str, behaviour: Behaviour) -> dict[str, Any]:
         except Exception:
             sys.exit(f"{name}, {behaviour}: the night made no experiment:\n{done.stderr}")
         proposal = told["proposal"]
-        transcript = lab.git("show", "refs/experiments/t/0001:transcript.txt")
+        there = lab.git("ls-tree", "--name-only", "refs/experiments/t/0001").splitlines()
+        transcript = lab.git("show", "refs/experiments/t/0001:transcript.txt") if "transcript.txt" in there else ""
         return {
             "outcome": proposal["outcome"]["kind"],
             "reason": proposal["outcome"]["reason"],
