@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness import trees
-from harness.agents import programs
+from harness.agents import programs, shims
 from harness.models import AgentSpec, UserError
 from harness.protocols import Box
 
@@ -79,7 +80,10 @@ def proxied(box: Box) -> dict[str, str]:
 def missing(spec: AgentSpec) -> UserError:
     """The error that an agent's program is not on this machine."""
     how = f": install it with `{spec.install}`" if spec.install else ": install it, or choose another agent"
-    return UserError(f"agent {spec.name!r} needs the program {spec.argv[0]!r}, which is not on your PATH{how}")
+    name, why = spec.argv[0], "which is not on your PATH"
+    if asked := shims.manager(Path(shutil.which(name) or name)):
+        why = f"and on your PATH is only a stand-in with nothing behind it (see `{Path(asked).name} which {name}`)"
+    return UserError(f"agent {spec.name!r} needs the program {name!r}, {why}{how}")
 
 
 def fill(text: str, values: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ WANTED: dict[Behaviour, set[str]] = {
 }
 
 
-PROPOSE_S = {"hang": 20, "quota": 60, "rate_limited": 60, "overloaded": 60, "dropped": 60}  # the others end by themselves
+PROPOSE_S = {"hang": 25, "quota": 60, "rate_limited": 60, "overloaded": 60, "dropped": 60}  # the others end by themselves
 AMPLE_S = 240
 
 
