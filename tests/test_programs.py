@@ -111,11 +111,26 @@ def test_a_program_of_a_whole_python_sees_that_python(home: Path) -> None:
     """As pip installs it into an interpreter of pyenv's or conda's, which is no environment."""
     (home / "python/bin").mkdir(parents=True)
     (home / "python/lib/python3.11").mkdir(parents=True)
-    (home / "python/lib/python3.11/os.py").write_text("")
     (home / "python/bin/python3").symlink_to("/bin/sh")
-    (home / "python/bin/tool").write_text(f"#!{home}/python/bin/python3\n")
+    (home / "python/bin/tool").write_text(f"#!{home}/python/bin/python3\ncat '{home}/python/lib/python3.11/os.py'")
+    (home / "python/lib/python3.11/os.py").write_text("the library")
     (home / "python/bin/tool").chmod(0o755)
     (home / "bin/tool").symlink_to(home / "python/bin/tool")
     found = programs.find("tool")
     assert found is not None
-    assert home / "python" in found.readable
+    (home / "work").mkdir()
+    box = Box(cwd=home / "work", readable=(home / "work", *found.readable), env={"PATH": "/usr/bin:/bin"})
+    with get("bubblewrap").wrap([str(found.path)], box) as launch:
+        assert run(launch, home / "log", 20).tail == "the library"
+
+
+def test_a_script_of_the_harnesses_own_python_runs(home: Path) -> None:
+    """Its environment is shown anyway, and nothing can be shown a second time inside of it."""
+    (home / "bin/script").write_text(f"#!{sys.executable}\nprint('ran')\n")
+    (home / "bin/script").chmod(0o755)
+    found = programs.find("script")
+    assert found is not None
+    (home / "work").mkdir()
+    box = Box(cwd=home / "work", readable=(home / "work", *found.readable), env={"PATH": "/usr/bin:/bin"})
+    with get("bubblewrap").wrap([str(found.path)], box) as launch:
+        assert run(launch, home / "log", 20).tail == "ran\n"

@@ -46,7 +46,9 @@ def find(name: str) -> Program | None:
             readable[folder] = None
         if (interpreter := shebang(each)) is not None:
             waiting.append(interpreter)
-    shown = [folder for folder in readable if not any(folder.is_relative_to(top) for top in SYSTEM)]
+    foreign = [folder for folder in readable if not any(folder.is_relative_to(top) for top in SYSTEM)]
+    # What lies in a folder that is shown is there already, and could not be put there again.
+    shown = [folder for folder in foreign if not any(folder != top and folder.is_relative_to(top) for top in foreign)]
     return Program(path, tuple(shown), tuple(folder for folder in search if folder.is_dir()))
 
 
@@ -68,10 +70,10 @@ def folders(path: Path, ours: Path) -> list[Path]:
     environment = true.parent.parent
     if (environment / "pyvenv.cfg").is_file():
         return [path, environment, *_base(environment / "pyvenv.cfg")]
-    if any(environment.glob("lib/python3*/os.py")) and environment not in (Path("/"), Path("/usr")):
-        return [path, environment]  # a whole Python, such as pyenv's
     if path.parent.parent.joinpath("pyvenv.cfg").is_file():  # the interpreter of an environment: a link out of it
         return [path.parent.parent, *_base(path.parent.parent / "pyvenv.cfg")]
+    if any(environment.glob("lib/python3*/os.py")) and environment not in (Path("/"), Path("/usr")):
+        return [path, environment]  # a whole Python, such as pyenv's
     return list(dict.fromkeys((path, true)))
 
 

@@ -21,6 +21,7 @@ from harness.state import StateFolder
 
 app = typer.Typer(help="The agents of agents.yaml: which are installed, have a key, and work.")
 ASKED_AT_ONCE = 4
+LINE = 300  # characters of a line of a CLI's output that are shown; some print all that they know on each
 
 
 @app.callback(invoke_without_command=True)
@@ -37,14 +38,14 @@ def agents(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         emit(found)
         return
-    width = max((len(each["key"]) for each in found), default=0) + 2
+    name, model, key = (max((len(each[column]) for each in found), default=0) + 2 for column in ("name", "model", "key"))
     for each in found:
         state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
-        typer.echo(f"{each['name']:<11}{each['model'] or '-':<18}{each['key']:<{width}}{state}")
+        typer.echo(f"{each['name']:<{name}}{each['model'] or '-':<{model}}{each['key']:<{key}}{state}")
         if each["weaker"]:
-            typer.echo(f"{'':<11}{each['weaker']}")
+            typer.echo(f"{'':<{name}}{each['weaker']}")
         if each["last_failure"]:
-            typer.echo(f"{'':<11}last failure, {each['last_failure']['experiment']}: {each['last_failure']['reason']}")
+            typer.echo(f"{'':<{name}}last failure, {each['last_failure']['experiment']}: {each['last_failure']['reason']}")
 
 
 def described(spec: AgentSpec, told: str, failed: Record | None) -> dict[str, Any]:
@@ -112,6 +113,6 @@ def check(
         for what, problem in checks:
             typer.echo(f"{'ok  ' if problem is None else 'WRONG'} {what}" + (f": {problem}" if problem else ""))
         if not good and tried.tail.strip():
-            typer.echo("the end of what it printed:\n" + "\n".join(tried.tail.strip().splitlines()[-15:]))
+            typer.echo("the end of what it printed:\n" + "\n".join(line[:LINE] for line in tried.tail.strip().splitlines()[-15:]))
     if not good:
         raise typer.Exit(1)
