@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from harness.loginspec import Host, Login
 from harness.value import NonEmpty, Positive, Written
 
 
@@ -148,6 +149,12 @@ class AgentSpec(Written):
     """The name of the model, for {model}."""
     provider: Provider | None = None
     """Its LLM provider: {base_url} (without /v1) and {key}, which is worth nothing outside, lead there through the gateway."""
+    network: Literal["gateway", "provider"] = "gateway"
+    """`provider` is weaker, for a login that no gateway can stand in for: past it, to `hosts` alone, with the login inside."""
+    hosts: list[Host] = []
+    """With `network: provider`, the hosts that may be reached, by HTTPS and by these very names."""
+    login: Login | None = None
+    """With `network: provider`, the login, which a proposal has for itself while it works and can read."""
     fallback: str = ""
     """Another entry, which proposes while this one's provider makes it wait for a new quota."""
     env: dict[str, str] = {}
@@ -194,12 +201,37 @@ class AgentSpec(Written):
             raise ValueError("this agent cannot resume a session: `resume` and, below `output`, `session` have to say how")
         return context
 
+    @model_validator(mode="after")
+    def has_one_way_out(self) -> AgentSpec:
+        """Reject a mixture of the two ways to a provider, and half of the weaker one."""
+        if self.network == "gateway":
+            if self.hosts or self.login:
+                raise ValueError("`hosts` and `login` belong to `network: provider`: add that, or leave them out")
+            return self
+        if not self.hosts or not self.login:
+            raise ValueError(
+                "`network: provider` wants to know which `hosts` may be reached, and of which files the `login` consists"
+            )
+        if self.provider:
+            raise ValueError("`network: provider` goes past the gateway: leave `provider` out, or better `network`")
+        if self.context == "resume":
+            raise ValueError("with `network: provider` every proposal begins anew: leave out `context: resume`")
+        texts = [*self.argv, *self.resume, *self.env.values(), *self.home_files.values()]
+        if found := next((name for name in ("{base_url}", "{key}") if any(name in text for text in texts)), None):
+            raise ValueError(f"{found} is the gateway's, and `network: provider` goes past it: let the program use its own login")
+        return self
+
+    @property
+    def outside(self) -> bool:
+        """Whether it needs an LLM provider, by either way."""
+        return self.provider is not None or self.network == "provider"
+
     @property
     def patience(self) -> Retry | None:
         """`retry`, or its default; None for what needs nobody outside, whose words about networks mean something else."""
-        return self.retry or (Retry() if self.provider else None)
+        return self.retry or (Retry() if self.outside else None)
 
     @property
     def more_tries(self) -> int:
         """`repairs`, or its default: programs that ask no model would only do the same again."""
-        return (1 if self.provider else 0) if self.repairs is None else self.repairs
+        return (1 if self.outside else 0) if self.repairs is None else self.repairs

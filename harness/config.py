@@ -16,6 +16,7 @@ from harness.schema import schema as schema
 from harness.spec import Defaults, Task
 
 Model = TypeVar("Model", bound=BaseModel)
+OF_A_DRIVER = ("expect", "output", "prompt", "resume")
 
 
 def load_task(path: Path, profile: str | None = None) -> Task:
@@ -49,9 +50,20 @@ def all_agents(path: Path) -> dict[str, AgentSpec]:
         return known
     base, (data, node) = _read(path)[0], _read(own)
     for name, entry in data.items():
-        merged = _merge(base.get(name, {}), entry) if isinstance(entry, dict) else entry
+        merged = _merge(_kept(base.get(name, {}), entry), entry) if isinstance(entry, dict) else entry
         known[name] = _agent(name, merged, own, node)
     return known
+
+
+def _kept(shipped: Any, entry: dict[str, Any]) -> dict[str, Any]:
+    """What a user's entry changes of a repository's one; under another driver a program takes and says things another way."""
+    shipped = shipped if isinstance(shipped, dict) else {}
+    driver = shipped.get("driver", "exec")
+    return (
+        shipped
+        if entry.get("driver", driver) == driver
+        else {field: value for field, value in shipped.items() if field not in OF_A_DRIVER}
+    )
 
 
 def _agent(name: str, entry: Any, path: Path, node: yaml.Node | None) -> AgentSpec:
@@ -159,7 +171,8 @@ def _explain(error: Any, field: str, model: type[BaseModel], where: tuple[str, .
         return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
     if error["type"] == "missing":
         return f"the field {field!r} is missing"
-    return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if where else message
 
 
 def _fields(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:

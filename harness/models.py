@@ -112,8 +112,9 @@ class Try(Value):
 class Proposal(Value):
     """What an agent returned. `files` maps the changed paths to git blob ids, None where a file was deleted.
 
-    `added` counts tokens of code, without comments; negative where the change removes some. `reverts`: the experiment whose merge
-    this takes back; `only_measured`: to know what that one is still worth, and not to be merged.
+    `added` counts tokens of code, without comments; negative where the change removes some. `network`: how the agent reached
+    its LLM provider, through the `gateway` or, weaker, past it as `provider`; empty for one that has none. `reverts`: the
+    experiment whose merge this takes back; `only_measured`: to know what that one is still worth, and not to be merged.
     """
 
     title: str
@@ -127,6 +128,7 @@ class Proposal(Value):
     dropped: list[str] = []
     notebook: str = ""
     usage: Usage | None = None
+    network: Literal["", "gateway", "provider"] = ""
     added: int = 0
     reverts: str = ""
     only_measured: bool = False

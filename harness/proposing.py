@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, merging, mirror, outcome, prompt, repairing, sessions, stuck, trailers, wishes
+from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, trailers, wishes
 from harness.harvest import Harvest, snapshot
 from harness.ledger import BASELINE, author
 from harness.models import Outcome, Record, Try, Verdict
@@ -16,7 +16,7 @@ from harness.night import PAUSES, Night
 from harness.outcome import Said
 from harness.patterns import editable_files
 from harness.proposal import describe, nothing_changed, slug, take
-from harness.protocols import Agent, Exit
+from harness.protocols import Agent, Cancel, Exit
 from harness.scheduling import aside
 from harness.simplicity import tokens
 from harness.steps import Step, reached
@@ -149,14 +149,18 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
         seed, seconds = int(record.id), task.budget.propose_s
         log = night.state.log(tag, record.id)
         with night.line(record) as line, night.watch(record, "propose", Step.AGENT_AT_WORK, seconds) as cancel:
-            box = replace(box, gateway=line)
-            ended = await aside(
-                lambda stop: agent.propose(
-                    asked, box, log, seed, seconds, lambda: cancel() or night.interrupt.soon or stop(), session.id
-                )
-            )
+
+            def work(stop: Cancel) -> Exit | None:
+                def gone() -> bool:
+                    return cancel() or night.interrupt.soon or stop()
+
+                with logins.home_of(spec, session.home, gone) as home:
+                    mine = replace(box, home=home, gateway=line)
+                    return agent.propose(asked, mine, log, seed, seconds, gone, session.id) if home else None
+
+            ended = await aside(work)
         trouble = night.trouble(line)  # at once, before any other line is closed
-        if ended.cancelled:
+        if ended is None or ended.cancelled:
             return None
         if not folder.is_dir():
             return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
@@ -194,9 +198,10 @@ def restore(night: Night, record: Record, folder: Path) -> None:
 def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[Try], texts: dict[str, str]) -> Record:
     """Turn a harvest into a commit on a branch of its own, or into a verdict that says why there is none."""
     proposal = describe(work.ended, work.said, work.found, work.outcome, night.versions.get(agent.spec.name, ""))
-    usage = night.gateway.usage(record.id) if night.gateway else None
+    usage = night.gateway.usage(record.id) if night.gateway and agent.spec.provider else None
+    network = agent.spec.network if agent.spec.outside else ""
     more = added(night, git.files(night.repo, record.experiment.base), work.changed)
-    told = {"files": work.changed, "tries": tries, "usage": usage, "added": more}
+    told = {"files": work.changed, "tries": tries, "usage": usage, "network": network, "added": more}
     record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
     if work.refused:

@@ -16,12 +16,14 @@ from harness.profiles import PROFILES, Role
 class Line:
     """The way from one proposal to its LLM provider, through the gateway. `key` opens this line only and is no secret.
 
-    `url` is what the agent is told. With a `socket` it is a relay's on the sandbox's own loopback that leads there.
+    `url` is what the agent is told. With a `socket` it is a relay's on the sandbox's own loopback that leads there. `proxy`: it
+    is the weaker way, a proxy that passes on connections to a few hosts, for an agent that holds its own login.
     """
 
     url: str
     key: str
     socket: Path | None = None
+    proxy: bool = False
 
 
 @dataclass(frozen=True)

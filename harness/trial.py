@@ -7,9 +7,10 @@ import os
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
-from harness import agents, git, limits, mirror, outcome, sandboxes
+from harness import agents, git, limits, logins, mirror, outcome, sandboxes
 from harness.gateway import credentials
 from harness.harvest import Unusable, harvest, snapshot
 from harness.models import AgentSpec, Limits, Metric, Outcome, Task, Usage, UserError
@@ -57,9 +58,14 @@ def attempt(spec: AgentSpec, state: StateFolder, sandbox: str, secret: tuple[Pat
                 (work / name).parent.mkdir(exist_ok=True)
                 (work / name).write_text(text)
             (scratch / "home").mkdir()
-            box = agent_box(work, [FILE], scratch / "home", (scratch / "mirror.git",), (), {"HARNESS_FILE": FILE}, "")
             before = snapshot(work, [FILE], MOST_BYTES)
-            with gateway.line(EXPERIMENT, spec.name) if gateway else nullcontext() as line:
+            with (
+                logins.home_of(spec, scratch / "home", lambda: True) as home,
+                gateway.line(EXPERIMENT, spec.name) if gateway else nullcontext() as line,
+            ):
+                if home is None:
+                    raise UserError(f"a proposal of agent {spec.name!r} is using its login: wait for the end of it")
+                box = agent_box(work, [FILE], home, (scratch / "mirror.git",), (), {"HARNESS_FILE": FILE}, "")
                 box = replace(box, limits=limits.settle(Limits(), "agent"), gateway=line)
                 ended = agent.propose(PROMPT, box, log, 1, seconds, cancel)
             usage = gateway.usage(EXPERIMENT) if gateway else None
@@ -87,6 +93,13 @@ def arrived(journal: Path) -> list[tuple[str, int]]:
 def findings(spec: AgentSpec, trial: Trial) -> list[tuple[str, str | None]]:
     """What was found as (what, what is wrong with it or None), in the order in which things happened."""
     found: list[tuple[str, str | None]] = []
+    if spec.network == "provider":
+        passed = sorted({path.rpartition(":")[0] for path, status in trial.requests if status == 200})
+        turned = sorted({path for path, status in trial.requests if status != 200})
+        nobody = "it asked none of its `hosts`: see that it respects HTTPS_PROXY"
+        found.append((f"connected to {', '.join(passed) or 'nobody'}", None if passed else nobody))
+        if turned:
+            found.append((f"not connected to {', '.join(turned)}: `hosts` names what it may reach", None))
     if spec.provider:
         answers = [status for _, status in trial.requests]
         what = f"{len(answers)} requests arrived at the gateway, {answers.count(200)} of them were answered"
@@ -103,7 +116,10 @@ def findings(spec: AgentSpec, trial: Trial) -> list[tuple[str, str | None]]:
 
 
 def key_state(spec: AgentSpec) -> str:
-    """Where the key of an agent comes from, or that there is none; never the key."""
+    """Where the key of an agent comes from, or since when it is logged in, or that it is not; never the key."""
+    if spec.login:
+        renewed = logins.since(spec)
+        return f"login of {date.fromtimestamp(renewed)}" if renewed else f"no login: run `harness agents login {spec.name}`"
     if spec.provider is None or not (spec.provider.variables or spec.provider.key_cmd):
         return "no key needed"
     source = credentials.source(spec.provider, os.environ)

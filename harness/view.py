@@ -114,6 +114,8 @@ def full(record: Record, text: Callable[[str], str]) -> str:
         lines += [f"models    {', '.join(used.models) or 'none'}; {used.requests} requests, {tokens}"]
         lines += [f"cost      {dollars(used.usd)} USD by list price; first request after {used.first_s or 0:.1f} s" + extra(used)]
     lines += [f"sandbox   {record.sandbox}   profile {record.profile}   harness {record.harness}"]
+    if proposal and proposal.network == "provider":
+        lines += ["network   weaker: the agent held its own login, and reached its provider past the gateway"]
     for each in proposal.tries if proposal else []:
         what, why = (each.verdict.status, each.verdict.reason) if each.verdict else (each.outcome.kind, each.outcome.reason)
         lines += [f"tried     {what}: {why}; {each.seconds:.1f} s, then the agent was asked again"]

@@ -13,7 +13,7 @@ import yaml
 from conftest import Lab
 
 from harness import config, schema
-from harness.models import UserError
+from harness.models import AgentSpec, UserError
 from harness.spec import Defaults
 
 ROOT = Path(__file__).parents[1]
@@ -147,6 +147,19 @@ def test_every_field_that_a_user_writes_is_described(name: schema.Name) -> None:
 
 
 SHIPPED = [ROOT / "agents.yaml", *sorted(ROOT.glob("*/task.yaml")), *sorted(ROOT.glob("examples/*/task.yaml"))]
+
+
+def test_another_driver_takes_nothing_of_what_the_first_one_said_and_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    path = tmp_path / "harness/agents.yaml"
+    path.parent.mkdir()
+    path.write_text("opencode: {driver: acp, argv: [opencode, acp]}\ncodex: {driver: exec, model: other}\n")
+    shipped, known = config.load_agents(ROOT / "agents.yaml"), config.all_agents(ROOT / "agents.yaml")
+    assert known["opencode"].output == AgentSpec(name="x", driver="acp", argv=["x"]).output
+    assert (known["opencode"].resume, known["opencode"].provider) == ([], shipped["opencode"].provider)
+    assert known["codex"] == shipped["codex"].model_copy(update={"model": "other"})
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.agents import programs
+from harness.agents.start import missing
+from harness.models import AgentSpec
 from harness.process import run
 from harness.protocols import Box
 from harness.sandboxes import get
@@ -63,3 +65,72 @@ def test_the_users_own_comes_before_ours_and_nothing_is_nothing(home: Path) -> N
     assert only
     assert only.readable == (programs.installed_here(),)
     assert programs.find("nowhere") is None
+
+
+PYENV = """\
+#!/bin/sh
+[ "$1" = which ] && [ -x "{home}/versions/bin/$2" ] && echo "{home}/versions/bin/$2" && exit
+echo "pyenv: $2: command not found" >&2
+exit 127
+"""
+
+
+@pytest.mark.parametrize("kind", ["pyenv", "volta"])
+def test_a_version_managers_stand_in_is_followed_to_what_it_stands_for(kind: str, home: Path) -> None:
+    """Itself it would look for the manager and its list of versions, in a home that no sandbox shows: the control."""
+    real, managed = home / "versions/bin", home / kind / "bin"
+    for folder in (real, managed):
+        folder.mkdir(parents=True)
+    (real / "managed").write_text("#!/bin/sh\necho the real one\n")
+    (managed / kind).write_text(PYENV.format(home=home))
+    (managed / "volta-shim").write_text(f'#!/bin/sh\nexec $("{managed}/volta" which "${{0##*/}}")\n')
+    for name in ("managed", "absent"):
+        if kind == "pyenv":
+            (home / "bin" / name).write_text(f'#!/bin/sh\nexec "{managed}/pyenv" exec "{name}" "$@"\n')
+        else:
+            (home / "bin" / name).symlink_to(managed / "volta-shim")
+    for path in (*real.iterdir(), *managed.iterdir(), *home.glob("bin/*")):
+        path.chmod(0o755)
+    found = programs.find("managed")
+    assert found is not None
+    assert found.path == real / "managed"
+    said = []
+    (home / "work").mkdir()
+    for command in (found.path, home / "bin/managed"):
+        box = Box(cwd=home / "work", readable=(home / "work", *found.readable, home / "bin"), env={"PATH": "/usr/bin:/bin"})
+        with get("bubblewrap").wrap([str(command)], box) as launch:
+            said.append(run(launch, home / "log", 20).tail)
+    assert said[0] == "the real one\n"
+    assert "the real one" not in said[1]
+    assert programs.find("absent") is None
+    told = str(missing(AgentSpec(name="a", argv=["absent"])))
+    assert f"on your PATH is only a stand-in with nothing behind it (see `{kind} which absent`)" in told
+
+
+def test_a_program_of_a_whole_python_sees_that_python(home: Path) -> None:
+    """As pip installs it into an interpreter of pyenv's or conda's, which is no environment."""
+    (home / "python/bin").mkdir(parents=True)
+    (home / "python/lib/python3.11").mkdir(parents=True)
+    (home / "python/bin/python3").symlink_to("/bin/sh")
+    (home / "python/bin/tool").write_text(f"#!{home}/python/bin/python3\ncat '{home}/python/lib/python3.11/os.py'")
+    (home / "python/lib/python3.11/os.py").write_text("the library")
+    (home / "python/bin/tool").chmod(0o755)
+    (home / "bin/tool").symlink_to(home / "python/bin/tool")
+    found = programs.find("tool")
+    assert found is not None
+    (home / "work").mkdir()
+    box = Box(cwd=home / "work", readable=(home / "work", *found.readable), env={"PATH": "/usr/bin:/bin"})
+    with get("bubblewrap").wrap([str(found.path)], box) as launch:
+        assert run(launch, home / "log", 20).tail == "the library"
+
+
+def test_a_script_of_the_harnesses_own_python_runs(home: Path) -> None:
+    """Its environment is shown anyway, and nothing can be shown a second time inside of it."""
+    (home / "bin/script").write_text(f"#!{sys.executable}\nprint('ran')\n")
+    (home / "bin/script").chmod(0o755)
+    found = programs.find("script")
+    assert found is not None
+    (home / "work").mkdir()
+    box = Box(cwd=home / "work", readable=(home / "work", *found.readable), env={"PATH": "/usr/bin:/bin"})
+    with get("bubblewrap").wrap([str(found.path)], box) as launch:
+        assert run(launch, home / "log", 20).tail == "ran\n"

@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.agents import shims
+
 SYSTEM = (Path("/usr"), Path("/bin"), Path("/sbin"), Path("/lib"), Path("/lib64"))
 MOST_STEPS = 6
 
@@ -30,10 +32,10 @@ def installed_here() -> Path:
 def find(name: str) -> Program | None:
     """The program on the user's PATH, else the one that scripts/install-agents has installed; None when there is neither."""
     ours = installed_here()
-    found = shutil.which(name) or shutil.which(name, path=str(ours / "bin"))
-    if found is None:
+    path = _on_path(name) or _on_path(name, str(ours / "bin"))
+    if path is None:
         return None
-    path, readable, search = Path(found).absolute(), dict[Path, None](), dict[Path, None]()
+    readable, search = dict[Path, None](), dict[Path, None]()
     waiting: list[Path] = [path]
     for _ in range(MOST_STEPS):
         if not waiting:
@@ -44,8 +46,16 @@ def find(name: str) -> Program | None:
             readable[folder] = None
         if (interpreter := shebang(each)) is not None:
             waiting.append(interpreter)
-    shown = [folder for folder in readable if not any(folder.is_relative_to(top) for top in SYSTEM)]
+    foreign = [folder for folder in readable if not any(folder.is_relative_to(top) for top in SYSTEM)]
+    # What lies in a folder that is shown is there already, and could not be put there again.
+    shown = [folder for folder in foreign if not any(folder != top and folder.is_relative_to(top) for top in foreign)]
     return Program(path, tuple(shown), tuple(folder for folder in search if folder.is_dir()))
+
+
+def _on_path(name: str, path: str | None = None) -> Path | None:
+    """The program of that name; what a version manager's stand-in stands for."""
+    found = shutil.which(name, path=path)
+    return shims.behind(Path(found).absolute()) if found else None
 
 
 def folders(path: Path, ours: Path) -> list[Path]:
@@ -62,6 +72,8 @@ def folders(path: Path, ours: Path) -> list[Path]:
         return [path, environment, *_base(environment / "pyvenv.cfg")]
     if path.parent.parent.joinpath("pyvenv.cfg").is_file():  # the interpreter of an environment: a link out of it
         return [path.parent.parent, *_base(path.parent.parent / "pyvenv.cfg")]
+    if any(environment.glob("lib/python3*/os.py")) and environment not in (Path("/"), Path("/usr")):
+        return [path, environment]  # a whole Python, such as pyenv's
     return list(dict.fromkeys((path, true)))
 
 
@@ -86,6 +98,5 @@ def shebang(path: Path) -> Path | None:
     words = shlex.split(line[2:].decode("utf-8", "replace"))
     names = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
     if words and Path(words[0]).name == "env" and names:
-        found = shutil.which(names[0])
-        return Path(found) if found else None
+        return _on_path(names[0])
     return Path(words[0]) if words and Path(words[0]).exists() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness import trees
-from harness.agents import programs
+from harness.agents import programs, shims
 from harness.models import AgentSpec, UserError
 from harness.protocols import Box
 
@@ -31,7 +32,7 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
     assert box.home is not None
     values = {"python": sys.executable, "model": spec.model, "home": str(box.home), "seed": str(seed), "session": session}
     values |= {"prompt_file": str(box.home / "prompt.md"), "file": box.env.get("HARNESS_FILE", "")}
-    values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway else {}
+    values |= {"base_url": box.gateway.url, "key": box.gateway.key} if box.gateway and not box.gateway.proxy else {}
     files = {name: fill(text, values) for name, text in spec.home_files.items()}
     long = spec.prompt.via == "arg" and len(prompt.encode()) > LONGEST_ARGUMENT
     if spec.prompt.via == "file" or long:
@@ -42,7 +43,7 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
     if spec.prompt.via == "arg":
         asked = f"Your task is in the file {values['prompt_file']}: read all of it, then do what it says." if long else prompt
         argv += [*([spec.prompt.flag] if spec.prompt.flag else []), asked]
-    env = {**box.env, **{name: fill(value, values) for name, value in spec.env.items()}}
+    env = {**box.env, **proxied(box), **{name: fill(value, values) for name, value in spec.env.items()}}
     if not spec.argv[0].startswith("{"):
         program = programs.find(argv[0])
         if program is None:
@@ -53,10 +54,36 @@ def prepare(spec: AgentSpec, prompt: str, box: Box, seed: int, session: str = ""
     return Start(argv, replace(box, env=env), values)
 
 
+def login(spec: AgentSpec, home: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that logs an agent in, and its environment: the user's own, with the HOME that the harness keeps for it."""
+    assert spec.login is not None
+    values = {"python": sys.executable, "model": spec.model, "home": str(home)}
+    for name, text in spec.home_files.items():
+        write_beneath(home, name, fill(text, values))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}  # they would lead elsewhere
+    env |= {"HOME": str(home), **{name: fill(value, values) for name, value in spec.env.items()}}
+    argv = [fill(part, values) for part in spec.login.command]
+    if (program := programs.find(argv[0])) is None:
+        raise missing(spec)
+    env["PATH"] = os.pathsep.join([*map(str, program.search), env.get("PATH", "")])
+    return [str(program.path), *argv[1:]], env
+
+
+def proxied(box: Box) -> dict[str, str]:
+    """The variables that lead a program to a line which is a proxy. What is not HTTPS is led there, too, to be told so."""
+    if not box.gateway or not box.gateway.proxy:
+        return {}
+    told = {"HTTPS_PROXY": box.gateway.url, "HTTP_PROXY": box.gateway.url, "NO_PROXY": "localhost,127.0.0.1,::1"}
+    return {**told, **{name.lower(): text for name, text in told.items()}}
+
+
 def missing(spec: AgentSpec) -> UserError:
     """The error that an agent's program is not on this machine."""
     how = f": install it with `{spec.install}`" if spec.install else ": install it, or choose another agent"
-    return UserError(f"agent {spec.name!r} needs the program {spec.argv[0]!r}, which is not on your PATH{how}")
+    name, why = spec.argv[0], "which is not on your PATH"
+    if asked := shims.manager(Path(shutil.which(name) or name)):
+        why = f"and on your PATH is only a stand-in with nothing behind it (see `{Path(asked).name} which {name}`)"
+    return UserError(f"agent {spec.name!r} needs the program {name!r}, {why}{how}")
 
 
 def fill(text: str, values: dict[str, str]) -> str:

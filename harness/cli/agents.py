@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,15 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from harness import agents as installed_agents
-from harness import config, git, trial
+from harness import config, git, logins, trial
+from harness.agents import start
 from harness.cli.options import JsonOption, SandboxOption, complete_agent, emit, known_tags
 from harness.ledger import Ledger
-from harness.models import AgentSpec, Record
+from harness.models import AgentSpec, Record, UserError
 from harness.opening import secret, version
+from harness.providers import weaker
 from harness.state import StateFolder
 
 app = typer.Typer(help="The agents of agents.yaml: which are installed, have a key, and work.")
 ASKED_AT_ONCE = 4
+LINE = 300  # characters of a line of a CLI's output that are shown; some print all that they know on each
 
 
 @app.callback(invoke_without_command=True)
@@ -34,12 +38,14 @@ def agents(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         emit(found)
         return
-    width = max((len(each["key"]) for each in found), default=0) + 2
+    name, model, key = (max((len(each[column]) for each in found), default=0) + 2 for column in ("name", "model", "key"))
     for each in found:
         state = (each["version"] or "ready") if each["installed"] else f"not installed: {each['install'] or 'see agents.yaml'}"
-        typer.echo(f"{each['name']:<11}{each['model'] or '-':<18}{each['key']:<{width}}{state}")
+        typer.echo(f"{each['name']:<{name}}{each['model'] or '-':<{model}}{each['key']:<{key}}{state}")
+        if each["weaker"]:
+            typer.echo(f"{'':<{name}}{each['weaker']}")
         if each["last_failure"]:
-            typer.echo(f"{'':<11}last failure, {each['last_failure']['experiment']}: {each['last_failure']['reason']}")
+            typer.echo(f"{'':<{name}}last failure, {each['last_failure']['experiment']}: {each['last_failure']['reason']}")
 
 
 def described(spec: AgentSpec, told: str, failed: Record | None) -> dict[str, Any]:
@@ -54,6 +60,7 @@ def described(spec: AgentSpec, told: str, failed: Record | None) -> dict[str, An
         "version": told,
         "model": spec.model,
         "key": trial.key_state(spec),
+        "weaker": weaker(spec),
         "last_failure": failure,
         "install": spec.install,
     }
@@ -64,6 +71,23 @@ def failures(repo: git.Repo) -> dict[str, Record]:
     records = [record for tag in known_tags(repo) for record in Ledger(repo, tag).records()]
     bad = [each for each in records if each.proposal and each.proposal.outcome.kind not in ("changed", "unchanged")]
     return {record.experiment.agent: record for record in sorted(bad, key=lambda record: record.updated)}
+
+
+@app.command()
+def login(name: Annotated[str, typer.Argument(help="An entry of agents.yaml.", autocompletion=complete_agent)]) -> None:
+    """Log an agent in that holds its own login (`network: provider`): start its CLI's command for that, at this terminal."""
+    registry = git.root(git.open_repo(Path.cwd())) / "agents.yaml"
+    spec = config.find_agent(config.all_agents(registry), name, registry)
+    if not spec.login or not spec.login.command:
+        why = "its entry names no `login.command`" if spec.login else f"it has none of its own ({trial.key_state(spec)})"
+        raise UserError(f"agent {name!r} cannot be logged in: {why}; see docs/agents.md")
+    with logins.lent(spec, lambda: True) as home:
+        if home is None:
+            raise UserError(f"a proposal of agent {name!r} is using its login: wait for the end of it")
+        argv, env = start.login(spec, home)
+        typer.echo(f"{' '.join(argv)}, with HOME={home}; then try `harness agents check {name}`", err=True)
+        os.chdir(home)
+        os.execve(argv[0], argv, env)
 
 
 @app.command()
@@ -80,7 +104,8 @@ def check(
     used = sandbox or config.load_defaults().sandbox or "bubblewrap"
     tried = trial.attempt(spec, StateFolder(repo), used, secret(repo), seconds, lambda: False)
     about = f"{name} {version(spec)}".strip() + f", {trial.key_state(spec)}, in the sandbox {used}"
-    checks = [(about, None), *trial.findings(spec, tried)]
+    label = [(weaker(spec), None)] if weaker(spec) else []
+    checks = [(about, None), *label, *trial.findings(spec, tried)]
     good = tried.outcome.kind == "changed"
     if as_json:
         emit({"name": name, "ok": good, "checks": [{"check": what, "problem": problem} for what, problem in checks]})
@@ -88,6 +113,6 @@ def check(
         for what, problem in checks:
             typer.echo(f"{'ok  ' if problem is None else 'WRONG'} {what}" + (f": {problem}" if problem else ""))
         if not good and tried.tail.strip():
-            typer.echo("the end of what it printed:\n" + "\n".join(tried.tail.strip().splitlines()[-15:]))
+            typer.echo("the end of what it printed:\n" + "\n".join(line[:LINE] for line in tried.tail.strip().splitlines()[-15:]))
     if not good:
         raise typer.Exit(1)

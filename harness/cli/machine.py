@@ -15,6 +15,7 @@ from harness.cli.options import JsonOption, emit
 from harness.models import UserError
 from harness.opening import find_task, not_ready, secret
 from harness.places import settle
+from harness.providers import weaker
 from harness.state import StateFolder
 
 
@@ -53,9 +54,8 @@ def examine() -> list[tuple[str, str | None]]:
         checks.append((f"task {task.name}, profile {task.profile}", None))
         checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
         for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
-            checks.append(
-                (f"agent {name}" + ("" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"), None)
-            )
+            there = "" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"
+            checks.append((f"agent {name}{there}" + (f"; {weaker(spec)}" if weaker(spec) else ""), None))
     except UserError as error:
         checks.append(("repository and task", str(error)))
     return checks

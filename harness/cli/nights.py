@@ -39,6 +39,7 @@ from harness.measuring import repeat
 from harness.models import Record, UserError
 from harness.night import Night
 from harness.opening import Settings, find_task, open_night
+from harness.providers import weaker
 from harness.research import advance, research
 from harness.state import StateFolder
 
@@ -192,6 +193,9 @@ def at_work(repo: git.Repo, settings: Settings, again: str = "") -> Iterator[tup
             screen.say(f"autoresearch/{settings.tag}: {night.task.name}, profile {night.task.profile}, {night.sandbox} sandbox")
             for line in gpus.others() if gpus.wanted(night.task) else ():
                 screen.say(f"warning: {line}")
+            for agent in (*night.agents, *night.fallbacks.values()):
+                if weaker(agent.spec):
+                    screen.say(f"warning: agent {agent.spec.name} is {weaker(agent.spec)}")
             yield night, screen
     if interrupt.soon:
         screen.say(f"continue with: {again or f'harness resume --tag {settings.tag}'}")

@@ -60,12 +60,14 @@ class Gateway:
         self.folder, self.log, self.known, self.network = folder, log, dict(known), network
         self.entries = [
             Entry(agent=spec.name, provider=spec.provider, secret=credentials.key(spec.name, spec.provider, os.environ))
-            for spec in specs
             if spec.provider
+            else Entry(agent=spec.name, hosts=spec.hosts)
+            for spec in specs
+            if spec.outside
         ]
         self.limits = {"cost_usd": stop.cost_usd, "propose_usd": budget.propose_usd, "quota_share": stop.quota_share}
         self.deaths: list[str] = []
-        self.closed = Closed(usage=Usage())  # what the last line came to
+        self.closed = Closed()  # what the last line came to
         self.latest = State()
         self._open: dict[str, Opened] = {}
         self._control: socket.socket | None = None
@@ -91,7 +93,8 @@ class Gateway:
     @contextmanager
     def line(self, experiment: str, agent: str) -> Iterator[Line | None]:
         """A way to the provider for one proposal of an agent; None when it has no provider."""
-        if not any(entry.agent == agent for entry in self.entries):
+        entry = next((entry for entry in self.entries if entry.agent == agent), None)
+        if entry is None:
             yield None
             return
         path, own = self.folder / f"{experiment}.sock", self.network == "own"
@@ -103,7 +106,7 @@ class Gateway:
             with self._lock:
                 self._open[experiment] = opened
             self._ask_open(opened)
-            yield Line(url, key, path if own else None)
+            yield Line(url, key, path if own else None, entry.provider is None)
         finally:
             with self._lock:
                 self._open.pop(experiment, None)
@@ -120,7 +123,8 @@ class Gateway:
         if len(self.deaths) > deaths:
             reason = f"the gateway {self.deaths[-1]} while the agent worked, and was started again"
             self.closed = self.closed.model_copy(update={"trouble": "network", "reason": reason})
-        self.known[experiment] = self.closed.usage
+        if self.closed.usage:
+            self.known[experiment] = self.closed.usage
 
     def usage(self, experiment: str) -> Usage | None:
         """What an experiment has used, all tries together; None when it never had a line."""

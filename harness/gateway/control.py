@@ -17,11 +17,12 @@ LARGEST = 1 << 18
 
 
 class Entry(Value):
-    """An agent's provider and its key."""
+    """An agent's provider and its key; or, without a provider, the hosts that it may reach by itself."""
 
     agent: str
-    provider: Provider
-    secret: str = Field(repr=False)
+    provider: Provider | None = None
+    secret: str = Field(default="", repr=False)
+    hosts: list[str] = []
 
 
 class Start(Value):
@@ -37,9 +38,12 @@ class Start(Value):
 
 
 class Closed(Value):
-    """What a line came to: all that its experiment has used, and the provider's or our own last word where it was a refusal."""
+    """What a line came to: all that its experiment has used, and the provider's or our own last word where it was a refusal.
 
-    usage: Usage
+    `usage` is None where nobody could count: what went past the gateway.
+    """
+
+    usage: Usage | None = None
     trouble: Trouble = ""
     reason: str = ""
 

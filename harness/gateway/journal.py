@@ -15,7 +15,7 @@ LARGEST = 8 << 20
 
 @dataclass
 class Note:
-    """What is written down of one request."""
+    """What is written down of one request; of a connection past the gateway its host and the bytes each way."""
 
     experiment: str
     agent: str
@@ -28,6 +28,8 @@ class Note:
     tokens: Tokens | None = None
     told: bool = True
     usd: float | None = None
+    sent: int = 0
+    received: int = 0
     began: float = field(default_factory=time.time)
 
 
@@ -48,6 +50,7 @@ class Journal:
         told |= {"retries": note.retries} if note.retries else {}
         told |= {**note.tokens.model_dump(), "usd": note.usd} if note.tokens else {}
         told |= {"estimated": True} if not note.told else {}
+        told |= {"sent": note.sent, "received": note.received} if note.sent or note.received else {}
         told |= {"why": note.why} if note.why else {}
         if self.path.exists() and self.path.stat().st_size > LARGEST:
             self.path.replace(self.path.with_suffix(".old.log"))

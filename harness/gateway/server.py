@@ -21,6 +21,7 @@ from harness.gateway.journal import Journal
 from harness.gateway.pace import NEVER, Account
 from harness.gateway.proxy import Line
 from harness.gateway.purse import Purse
+from harness.gateway.tunnel import Tunnel
 from harness.gateway.upstream import SILENCE_S, Upstream
 from harness.models import Usage
 
@@ -48,17 +49,25 @@ class Server:
         self.purse = Purse(prices.load(), start.cost_usd, start.propose_usd, start.spent_usd)
         accounts: dict[tuple[str, str], Account] = {}
         self.upstreams = {}
+        self.hosts = {entry.agent: entry.hosts for entry in start.entries if entry.provider is None}
         for entry in start.entries:
+            if entry.provider is None:
+                continue
             whose = (entry.provider.url or entry.provider.api.split("-")[0], entry.secret)
             account = accounts.setdefault(whose, Account(share=start.quota_share))
             self.upstreams[entry.agent] = Upstream(entry.agent, entry.provider, entry.secret, account, session)
         self.runners: dict[str, web.ServerRunner] = {}
         self.lines: dict[str, Line] = {}
+        self.tunnels: dict[str, Tunnel] = {}
 
     async def open(self, experiment: str, agent: str, key: str, usage: Usage, listening: socket.socket) -> None:
         """Serve an experiment's agent on a socket; harmless when that was done."""
-        if experiment in self.lines:
+        if experiment in self.lines or experiment in self.tunnels:
             listening.close()
+            return
+        if agent in self.hosts:
+            self.tunnels[experiment] = Tunnel(experiment, agent, self.hosts[agent], self.journal)
+            await self.tunnels[experiment].start(listening)
             return
         self.purse.open(experiment, usage, self.folder / f"{experiment}.json")
         line = self.lines[experiment] = Line(experiment, key, self.upstreams[agent], self.purse, self.journal)
@@ -69,6 +78,9 @@ class Server:
 
     async def close(self, experiment: str) -> Closed | None:
         """Hang up on whoever still talks; None when nobody can."""
+        if tunnel := self.tunnels.pop(experiment, None):
+            await tunnel.stop()
+            return Closed(trouble=tunnel.trouble[0], reason=tunnel.trouble[1])
         if experiment not in self.lines:
             return None
         await self.runners.pop(experiment).cleanup()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -30,13 +31,17 @@ from harness.outcome import Select, select  # noqa: E402
 
 PROPOSE_S = {"hang": 20}
 OFTEN = 90
-# Where a CLI itself tells its tokens: input, of it cached, output. None of them means that they are counted elsewhere.
-TOLD: dict[str, tuple[dict[str, Any], str, str, str, bool]] = {
-    "claude": ({"type": "result"}, "usage.input_tokens", "usage.cache_read_input_tokens", "usage.output_tokens", False),
-    "codex": ({"type": "turn.completed"}, "usage.input_tokens", "usage.cached_input_tokens", "usage.output_tokens", True),
-    "gemini": ({"type": "result"}, "stats.input_tokens", "stats.cached", "stats.output_tokens", True),
-    "qwen": ({"type": "result"}, "usage.input_tokens", "usage.cache_read_input_tokens", "usage.output_tokens", True),
+# Where a CLI that prints JSON lines tells its tokens: which lines (all of them count), the list in a line whose items do, and
+# the paths of input, cached, output; whether the first includes the second.
+TOLD: dict[str, tuple[dict[str, Any], str, str, str, str, bool]] = {
+    "claude": ({"type": "result"}, "", "usage.input_tokens", "usage.cache_read_input_tokens", "usage.output_tokens", False),
+    "codex": ({"type": "turn.completed"}, "", "usage.input_tokens", "usage.cached_input_tokens", "usage.output_tokens", True),
+    "gemini": ({"type": "result"}, "", "stats.input_tokens", "stats.cached", "stats.output_tokens", True),
+    "opencode": ({"type": "step_finish"}, "", "part.tokens.input", "part.tokens.cache.read", "part.tokens.output", False),
+    "qwen": ({"type": "result"}, "", "usage.input_tokens", "usage.cache_read_input_tokens", "usage.output_tokens", True),
+    "pi": ({"type": "agent_end"}, "messages", "usage.input", "usage.cacheRead", "usage.output", False),
 }
+AIDER = re.compile(r"Tokens: ([\d.]+)(k?) sent, (?:([\d.]+)(k?) cache hit, )?([\d.]+)(k?) received")
 PAGE = """\
 # Coding agents
 
@@ -59,7 +64,8 @@ it, and the seconds that the agent was at work.
 | --- | --- | ---: | ---: | ---: |
 {versions}
 
-Input is without what was read from a cache. `-`: the CLI tells no total.
+Input is without what was read from a cache. aider rounds, and counts what was cached as sent; opencode leaves out the request
+that makes a title; mini tells its steps and their price, no tokens.
 """
 
 
@@ -96,7 +102,7 @@ def measure(name: str, behaviour: Behaviour) -> dict[str, Any]:
         except Exception:
             sys.exit(f"{name}, {behaviour}: the night made no experiment:\n{done.stderr}")
         proposal = told["proposal"]
-        transcript = lab.git("show", "refs/experiments/t/0001:transcript.txt")
+        transcript = (lab.state / "logs/t/0001.log").read_text("utf-8", "replace")
         return {
             "outcome": proposal["outcome"]["kind"],
             "reason": proposal["outcome"]["reason"],
@@ -112,16 +118,30 @@ def measure(name: str, behaviour: Behaviour) -> dict[str, Any]:
 
 
 def tokens(name: str, transcript: str) -> list[int] | None:
-    """Input without cached, cached, output, as the CLI told it last; None where it does not."""
+    """Input without cached, cached, output, as the CLI told them in all; None where it does not."""
+    if name == "aider":
+        said = AIDER.findall(transcript)
+        sums = [sum(int(float(each[i] or 0) * (1000 if each[i + 1] else 1)) for each in said) for i in (0, 2, 4)]
+        return sums if said else None
     if name not in TOLD:
         return None
-    where, *paths, included = TOLD[name]
-    last = None
+    where, items, *paths, included = TOLD[name]
+    found = []
     for line in transcript.splitlines():
         with suppress(ValueError, TypeError):
-            values = [int(select(Select(where=where, take=path), json.loads(line)) or "") for path in paths]
-            last = [values[0] - values[1] if included else values[0], *values[1:]]
-    return last
+            event = json.loads(line)
+            if all(select(Select(take=path), event) == wanted for path, wanted in where.items()):
+                found += [numbers(item, paths) for item in (event[items] if items else [event])]
+    counted = [each for each in found if each]
+    total = [sum(each[i] for each in counted) for i in range(3)]
+    return [total[0] - total[1] if included else total[0], *total[1:]] if counted else None
+
+
+def numbers(event: Any, paths: list[str]) -> list[int]:
+    """What lies at the paths; empty where something is missing, as in what a user said."""
+    with suppress(ValueError, TypeError):
+        return [int(select(Select(take=path), event) or "") for path in paths]
+    return []
 
 
 def page(found: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ python tests/agents/provider.py rate_limited_once        prints its address and 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moves import Change, move
@@ -78,14 +80,24 @@ class Provider:
         other: Change | None = None,
         retry_after: float = 1.0,
         reset_s: float = 3600.0,
+        address: str = "",
+        certificate: Path | None = None,
     ) -> None:
-        """Listen on a free port. `change` is the edit, `other` the one of the behaviour that edits another file."""
+        """Listen on a free port. `change` is the edit, `other` the one of the behaviour that edits another file.
+
+        With an `address`, listen there on 443, with TLS by a `certificate`.
+        """
         self.behaviour, self.retry_after, self.reset_s = behaviour, retry_after, reset_s
         self.change = change or Change()
         self.other = other or Change("toy/evaluate.py", "x - 3", "x - x")
         self.seen: list[Seen] = []
+        self.refreshed: list[str] = ["first"]  # the refresh tokens of a login, of which only the last one is good
         self.lock, self.over = threading.Lock(), threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server((address, 443) if address else ("127.0.0.1", 0), _Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.provider = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -159,7 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
             failing = self.provider.failing()
         path = self.path.partition("?")[0]
         spoken = protocol(path)
-        if path.endswith(("/count_tokens", ":countTokens")):
+        if path.endswith("/oauth/token"):
+            self.renew(str(body.get("refresh_token")))
+        elif path.endswith(("/count_tokens", ":countTokens")):
             self.answer(200, {"input_tokens": len(raw) // 4, "totalTokens": len(raw) // 4})
         elif spoken is None:
             self.answer(404, {"error": {"message": f"there is no {self.path} here"}})
@@ -195,6 +209,15 @@ class _Handler(BaseHTTPRequestHandler):
             reset = str(int(time.time() + self.provider.reset_s))
             headers |= {"anthropic-ratelimit-unified-status": "rejected", "anthropic-ratelimit-unified-reset": reset}
         self.answer(status, spoken.error(status, what, message), headers)
+
+    def renew(self, shown: str) -> None:
+        """Trade a refresh token for the next one, once; what it gives access with is over in a minute."""
+        if shown != self.provider.refreshed[-1]:
+            self.answer(400, {"error": "invalid_grant", "error_description": "the refresh token was used before"})
+            return
+        self.provider.refreshed.append(f"renewed-{len(self.provider.refreshed)}")
+        told = {"access_token": f"access-{len(self.provider.refreshed)}", "refresh_token": self.provider.refreshed[-1]}
+        self.answer(200, {**told, "expires_in": 60, "token_type": "Bearer", "scope": "user:inference user:profile"})
 
     def reply(self, spoken: Protocol, body: dict[str, Any], stream: bool) -> None:
         provider = self.provider

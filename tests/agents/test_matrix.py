@@ -25,11 +25,15 @@ WANTED: dict[Behaviour, set[str]] = {
 }
 
 
+PROPOSE_S = {"hang": 25, "quota": 60, "rate_limited": 60, "overloaded": 60, "dropped": 60}  # the others end by themselves
+AMPLE_S = 240
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("behaviour", WANTED)
 @pytest.mark.parametrize("name", CLIS)
 def test_what_a_cli_makes_of_it(lab: Lab, name: str, behaviour: Behaviour) -> None:
-    lab.edit("toy/task.yaml", "propose_s: 20", f"propose_s: {20 if behaviour == 'hang' else 60}")
+    lab.edit("toy/task.yaml", "propose_s: 20", f"propose_s: {PROPOSE_S.get(behaviour, AMPLE_S)}")
     if behaviour == "quota":
         lab.edit("toy/task.yaml", "experiments: 4", "experiments: 4, hours: 0.003")  # else it waits for the next quota
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "time to propose")
@@ -48,7 +52,7 @@ def test_what_a_cli_makes_of_it(lab: Lab, name: str, behaviour: Behaviour) -> No
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", CLIS)
 def test_a_cli_is_told_more_than_an_argument_holds(lab: Lab, name: str) -> None:
-    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 90")
+    lab.edit("toy/task.yaml", "propose_s: 20", f"propose_s: {AMPLE_S}")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "time to propose")
     (lab.path / "program.md").write_text(BIG)
     with Provider().serving() as provider:
