@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from harness.models import UserError
@@ -31,10 +32,11 @@ def in_order(work: Callable[[A], B], pieces: Sequence[A], processes: int | None 
         yield from map(work, pieces)
         return
     executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin)
+    waiting: deque[Future[B]] = deque()
     try:
-        waiting: deque[Future[B]] = deque()
         for piece in pieces:
-            waiting.append(executor.submit(work, piece))
+            with _uninterrupted():
+                waiting.append(executor.submit(work, piece))
             if len(waiting) > AHEAD * processes:
                 yield waiting.popleft().result()
         while waiting:
@@ -45,12 +47,23 @@ def in_order(work: Callable[[A], B], pieces: Sequence[A], processes: int | None 
             "free some and run the same command again; it continues where it stopped"
         ) from None
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children() if waiting else ():
+            child.kill()  # nobody waits for the piece that it is at
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is the parent's: processes that start in here never see it, and the parent does afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent and end with it, whatever ends it: a worker would wait for its next piece for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, whatever ends it: a worker would wait for its next piece for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from harness.models import UserError
 from nanochat_train import corpus, sources
@@ -210,22 +210,21 @@ def main() -> int:
             raise UserError(f"the gpu profile needs a text: run `{COMMANDS['gpu']}`, or name a file or folder of yours")
         meta = prepare(args.profile, args.source, args.shards)
     except UserError as error:
-        _failed(str(error), 1)
+        return _failed(str(error), 1)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = f"make room for {home()}, or let XDG_CACHE_HOME name another disk, and " if full else ""
-        _failed(f"{error.filename or home()}: {error.strerror}: {advice}run the same command again; it goes on", 1)
+        return _failed(f"{error.filename or home()}: {error.strerror}: {advice}run the same command again; it goes on", 1)
     except KeyboardInterrupt:
-        _failed("interrupted: the same command goes on where this one stopped", 130)
+        return _failed("interrupted: the same command goes on where this one stopped", 130)
     counts = ", ".join(f"{meta.rows[part] * meta.seq_len:,} {part}" for part in PARTS)
     print(f"{home() / args.profile}: {counts} tokens, vocabulary {meta.vocab_size}, {time.monotonic() - started:.1f} s")
     return 0
 
 
-def _failed(sentence: str, code: int) -> NoReturn:
-    """Say it and leave at once, workers too: they follow their parent, and nothing that they leave passes as whole."""
-    print(sentence, file=sys.stderr, flush=True)
-    os._exit(code)
+def _failed(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Again(Exception):
 
 async def transfer(session: aiohttp.ClientSession, file: Remote, part: Path, bar: Bar) -> Known | None:
     """Load what `part` lacks of a file; the checksum that the server names. Again, when it is not whole afterwards."""
-    offset, tag = size(part), part.with_suffix(".etag")
+    offset, tag = size(part), part.with_name(f"{part.name}.etag")
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     if offset and tag.exists():
         headers["If-Range"] = tag.read_text()
