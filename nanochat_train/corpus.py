@@ -61,14 +61,14 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Texts:
-    """A corpus to prepare: its pieces, the held-out file of its publisher if it has one, and how it is split.
+    """A corpus to prepare: its pieces, those of its publisher's held-out file if it has one, and how it is split.
 
     `held_out` names modules of the standard library that no sandbox may show.
     """
 
     source: str | None
     pieces: tuple[Piece, ...]
-    held: Piece
+    held: tuple[Piece, ...]
     split: Callable[[], Split]
     held_out: Sequence[str] = ()
 
@@ -130,8 +130,8 @@ def named(name: str, shards: int, most: int) -> Texts:
 
 
 def _texts(source: str, train: Sequence[Span], held: Sequence[Span], most: int) -> Texts:
-    found = tuple(pieces(train))
-    return Texts(source, found, tuple(held), lambda: by_file(tuple(held)) if held else by_hash(found, most, source))
+    found, kept = tuple(pieces(train)), tuple(pieces(held))
+    return Texts(source, found, kept, lambda: by_file(kept) if kept else by_hash(found, most, source))
 
 
 def _split(documents: list[Document], order: list[int], size: int) -> Corpus:

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -20,23 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from harness import __version__
 from harness.models import UserError
 from nanochat_train.progress import Bar
-from nanochat_train.transfer import Again, Known, Remote, reason_of, size, transfer
+from nanochat_train.remote import PATIENT, Known, Patience, Remote
+from nanochat_train.transfer import Again, reason_of, size, transfer
 
 LONGEST_WAIT_S = 120.0
 DAMAGED = 2  # downloads that may end with a wrong checksum
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to try: so many tries in a row that bring nothing new, pauses that begin with `wait_s` and double."""
-
-    tries: int = 6
-    wait_s: float = 1.0
-    stall_s: float = 30.0  # of silence, then the connection is given up
-    streams: int = 4
-
-
-PATIENT = Patience()
 
 
 def download(files: Sequence[Remote], folder: Path, patience: Patience = PATIENT) -> list[Path]:

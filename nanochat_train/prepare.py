@@ -18,7 +18,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from nanochat_train.data import COMMANDS, PARTS, Meta, home, save_rows
 from nanochat_train.packing import PACKINGS
 from nanochat_train.progress import Bar
 from nanochat_train.splitting import Split
-from nanochat_train.texts import Piece, digest, documents
+from nanochat_train.texts import digest, documents
 from nanochat_train.tokenizer import Tokenizer
 from nanochat_train.tokenizing import Job, Receipt, read, tokenize_all
 
@@ -70,7 +70,8 @@ def prepare(profile: str, source: Path | str | None = None, shards: int | None =
         key = _open(work, profile, texts)
         split = _split(work, texts)
         tokenizer = _tokenizer(work, texts, split, shape.vocab_size)
-        jobs = [Job(work, key, n, piece, held=bool(texts.held) and n == 0) for n, piece in enumerate(_ordered(texts))]
+        starts = (*split.starts, *(None for _ in texts.pieces))
+        jobs = [Job(work, key, n, *each) for n, each in enumerate(zip((*texts.held, *texts.pieces), starts, strict=True))]
         receipts = _tokenize(jobs)
         meta = _pack(work, profile, texts, tokenizer, jobs, receipts)
         target = home() / profile
@@ -98,7 +99,7 @@ def _alone() -> Iterator[None]:
 def _open(work: Path, profile: str, texts: Texts) -> str:
     """The work folder of these very texts, with what an earlier call finished, or an empty one; a hash of what it is for."""
     found = hashlib.sha256(f"{FORMAT} {SHAPES[profile]} {platform.python_version()} {len(texts.held)}".encode())
-    for span in (span for piece in _ordered(texts) for span in piece):
+    for span in (span for piece in (*texts.held, *texts.pieces) for span in piece):
         found.update(f"{span} {span.path.stat().st_mtime_ns}\n".encode())
     key = found.hexdigest()[:16]
     mark = work / "key"
@@ -109,11 +110,6 @@ def _open(work: Path, profile: str, texts: Texts) -> str:
     for name in ("old", "new"):
         shutil.rmtree(work / name, ignore_errors=True)
     return key
-
-
-def _ordered(texts: Texts) -> Sequence[Piece]:
-    """What is held out comes first: it takes longest, being one piece."""
-    return (texts.held, *texts.pieces) if texts.held else texts.pieces
 
 
 def _split(work: Path, texts: Texts) -> Split:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.models import UserError
 from nanochat_train.data import home
-from nanochat_train.download import PATIENT, Patience, download
+from nanochat_train.remote import PATIENT, Patience, Remote
 from nanochat_train.texts import Span, spans
-from nanochat_train.transfer import Remote
 
 LAST = 6542
 PINNED = f"shard_{LAST:05d}.parquet"  # upstream's validation shard
@@ -44,7 +44,7 @@ def _climbmix(shards: int, patience: Patience) -> Found:
         raise UserError(f"--shards {shards}: climbmix has from 1 to {LAST} shards to train on")
     base = f"{hub()}/datasets/karpathy/climbmix-400b-shuffle/resolve/main"
     names = [PINNED, *(f"shard_{number:05d}.parquet" for number in range(shards))]
-    held, *train = download([Remote(n, f"{base}/{n}", SHARD_BYTES) for n in names], home() / "sources/climbmix", patience)
+    held, *train = _load([Remote(n, f"{base}/{n}", SHARD_BYTES) for n in names], home() / "sources/climbmix", patience)
     return [span for path in train for span in spans(path)], spans(held)
 
 
@@ -52,15 +52,21 @@ def _tinystories(shards: int, patience: Patience) -> Found:
     base = f"{hub()}/datasets/roneneldan/TinyStories/resolve/main"
     sizes = {"TinyStoriesV2-GPT4-train.txt": 2_230_000_000, "TinyStoriesV2-GPT4-valid.txt": 22_500_000}
     files = [Remote(name, f"{base}/{name}", about) for name, about in sizes.items()]
-    train, held = download(files, home() / "sources/tinystories", patience)
+    train, held = _load(files, home() / "sources/tinystories", patience)
     return spans(train), spans(held)
 
 
 def _shakespeare(shards: int, patience: Patience) -> Found:
     file = Remote("input.txt", SHAKESPEARE, SHAKESPEARE_BYTES, SHAKESPEARE_SHA256)
-    (path,) = download([file], home() / "sources/shakespeare", patience)
+    (path,) = _load([file], home() / "sources/shakespeare", patience)
     held_bytes = SHAKESPEARE_BYTES - SHAKESPEARE_TRAIN
     return [Span(path, 0, SHAKESPEARE_TRAIN, SHAKESPEARE_TRAIN)], [Span(path, SHAKESPEARE_TRAIN, SHAKESPEARE_BYTES, held_bytes)]
+
+
+def _load(files: list[Remote], folder: Path, patience: Patience) -> list[Path]:
+    from nanochat_train.download import download
+
+    return download(files, folder, patience)
 
 
 NAMES: dict[str, Callable[[int, Patience], Found]] = {

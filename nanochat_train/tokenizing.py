@@ -25,13 +25,14 @@ READ = 2 << 20  # tokens
 
 @dataclass(frozen=True)
 class Job:
-    """A piece to tokenize with the tokenizer and the split that lie in `folder`. `held`: the held-out file."""
+    """A piece to tokenize with the tokenizer and the split that lie in `folder`. `start`: of a held-out file, the
+    number of the first document."""
 
     folder: Path
     key: str  # of the corpus, as two of them may use one folder after another
     number: int
     piece: Piece
-    held: bool = False
+    start: int | None = None
 
     def tokens(self, part: Part) -> Path:
         """Token ids, uint16, BOS before each document."""
@@ -66,9 +67,9 @@ def tokenize(job: Job) -> Receipt:
     lengths, seen = dict(counts), hashlib.sha256()
     with ExitStack() as stack:
         files = {part: stack.enter_context(job.tokens(part).open("wb")) for part in PARTS}
-        for number, text in enumerate(documents(job.piece)):
+        for number, text in enumerate(documents(job.piece), job.start or 0):
             key = digest(text)
-            if (part := split.part(key, number if job.held else None)) is None:
+            if (part := split.part(key, None if job.start is None else number)) is None:
                 continue
             ids = tokenizer.encode(text)
             if part != "train":

@@ -6,34 +6,16 @@ import os
 import re
 import shutil
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from harness.models import UserError, Value
+from harness.models import UserError
 from nanochat_train.progress import Bar
+from nanochat_train.remote import Known, Remote
 
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file to load: the name that it gets, and what is known of it. `about` is its size for the eye."""
-
-    name: str
-    url: str
-    about: int
-    sha256: str | None = None
-
-
-class Known(Value):
-    """What is known of a loaded file, and from whom."""
-
-    sha256: str
-    by: Literal["pinned", "server", "first download"]
 
 
 class Again(Exception):

@@ -38,7 +38,7 @@ def parts(source: Path) -> dict[str, list[str]]:
     for text in (text for piece in texts.pieces for text in documents(piece)):
         if part := split.part(digest(text)):
             found[part].append(text)
-    for number, text in enumerate(documents(texts.held)):
+    for number, text in enumerate(text for piece in texts.held for text in documents(piece)):
         if part := split.part(digest(text), number):
             found[part].append(text)
     return found

@@ -16,15 +16,15 @@ import pytest
 from site_server import Site, serve
 
 from harness.models import UserError
-from nanochat_train.download import Patience, download
-from nanochat_train.transfer import Remote
+from nanochat_train.download import download
+from nanochat_train.remote import Patience, Remote
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Patience(tries=3, wait_s=0.01, stall_s=0.5)
 DATA = np.random.default_rng(0).bytes(400_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 HALF = "bytes=200000-"
-LOADING = "import sys, pathlib; from nanochat_train.download import *; from nanochat_train.transfer import Remote"
+LOADING = "import sys, pathlib; from nanochat_train.download import download; from nanochat_train.remote import Remote"
 
 
 @pytest.fixture
