@@ -82,8 +82,10 @@ def by_hash(pieces: Sequence[Piece], most: int, source: str) -> Split:
         found, total = _lowest(found, each, 3 * most), total + int(each.sizes.sum())
     if len(found.keys) < LEAST:
         raise UserError(f"{source} holds {len(found.keys)} different documents: at least three are needed")
-    size = min(int(total * HELD_OUT_SHARE), most)
     ends = np.cumsum(found.sizes)
+    if ends[-1] < 3 * most:
+        total = int(ends[-1])  # these are all documents, each once
+    size = min(int(total * HELD_OUT_SHARE), most)
     first = int(np.searchsorted(ends, max(size, 1))) + 1
     second = int(np.searchsorted(ends, ends[first - 1] + max(size, 1))) + 1
     return Split(frozenset(found.keys[:first].tolist()), frozenset(found.keys[first:second].tolist()))

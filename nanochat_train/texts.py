@@ -76,8 +76,8 @@ def spans(path: Path) -> list[Span]:
 
 
 def _boundary(file: BinaryIO, place: int, size: int, suffix: str) -> int:
-    """The first end of a document at or after `place`, or failing that of a paragraph, a line, a character."""
-    marks = [b"\n"] if suffix == ".jsonl" else [END.encode(), b"\n\n", b"\n"]
+    """The first end of a document at or after `place`, or failing that of a paragraph, a line, a word, a character."""
+    marks = [b"\n"] if suffix == ".jsonl" else [END.encode(), b"\n\n", b"\n", b" "]
     file.seek(place)
     while window := file.read(WINDOW):
         for mark in marks:
