@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.models import UserError
+from nanochat_train import sources
+from nanochat_train.splitting import Split, by_file, by_hash
+from nanochat_train.texts import SUFFIXES, Piece, Span, digest, pieces, spans
 
 SKIPPED = {"test", "tests", "idle_test", "encodings", "site-packages", "dist-packages", "__pycache__", "ensurepip", "lib-dynload"}
 
@@ -27,21 +30,19 @@ SMALLEST = 4_000  # characters: smaller ones cost a mount each and hold little
 LARGE = 64_000  # taken only where there is too little else, as one file would be most of a split
 HELD_OUT_SIZE = 250_000  # characters in each of validation and test; about 80,000 tokens
 LEAST_SIZE = 60_000  # less than this measures nothing
-PINNED = "shard_06542.parquet"  # upstream's validation shard: where it is there, it alone is held out, in its own order
-HELD_OUT_SHARE = 0.05  # of a corpus of your own, in each of validation and test
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, where it came from (relative to its source), and the hash of its content."""
+    """A text, and the file that it is, relative to its source."""
 
     name: str
     text: str
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> int:
         """Copies of a document share it."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return digest(self.text)
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,29 @@ class Corpus:
         """Names of the documents that no sandbox may show."""
         return sorted(document.name for document in (*self.val, *self.test))
 
-    @property
-    def digest(self) -> str:
-        """A hash of every text and of the split. Scores compare only where it is the same."""
-        parts = "|".join(",".join(document.digest for document in part) for part in (self.train, self.val, self.test))
-        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+@dataclass(frozen=True)
+class Texts:
+    """A corpus to prepare: its pieces, those of its publisher's held-out file if it has one, and how it is split.
+
+    `held_out` names modules of the standard library that no sandbox may show.
+    """
+
+    source: str | None
+    pieces: tuple[Piece, ...]
+    held: tuple[Piece, ...]
+    split: Callable[[], Split]
+    held_out: Sequence[str] = ()
+
+
+def find(source: Path | str | None, shards: int, most: int) -> Texts:
+    """The corpus that a user named: a published one, a file or folder of texts, or by default the standard library.
+
+    Of a corpus of one's own `most` characters at most are held out for validation, and as many for the test.
+    """
+    if source is None:
+        return library()
+    return named(str(source), shards, most) if str(source) in sources.NAMES else own(Path(source), most)
 
 
 def standard_library(root: Path | None = None) -> Corpus:
@@ -80,25 +99,45 @@ def standard_library(root: Path | None = None) -> Corpus:
     return _split(documents, [d.digest for d in by_path], size)
 
 
-def folder(root: Path) -> Corpus:
-    """Every .txt file and every row of the column "text" of every .parquet file below `root`, split by content hash.
+def library() -> Texts:
+    """The standard library of the running Python as a corpus to prepare."""
+    found, root = standard_library(), Path(sysconfig.get_paths()["stdlib"])
+    files = sorted(root / document.name for part in (found.train, found.val, found.test) for document in part)
+    val, test = (frozenset(document.digest for document in part) for part in (found.val, found.test))
+    whole = [Span(path, 0, size, size) for path in files for size in [path.stat().st_size]]
+    return Texts(None, tuple(pieces(whole)), (), lambda: Split(val, test), found.held_out)
+
+
+def own(place: Path, most: int) -> Texts:
+    """A file of yours, or every .txt, .jsonl and .parquet file below a folder, split by the hash of each document.
 
     Of upstream's data, the first half of its validation shard validates as it does there, the second half is the test.
     """
-    documents = [document for path in sorted(root.rglob("*")) for document in _documents(path, root)]
-    digests = sorted({d.digest for d in documents})
-    if len(digests) < 3:
-        raise UserError(f"{root} holds {len(digests)} different documents (.txt, .parquet): at least three are needed")
-    if pinned := [d for d in documents if Path(d.name.rpartition("#")[0]).name == PINNED]:
-        return _pin(documents, pinned)
-    size = sum(len(d.text) for d in documents)
-    return _split(documents, digests, int(size * HELD_OUT_SHARE))
+    if not place.exists():
+        raise UserError(f"{place} is no file, no folder and none of {', '.join(sources.NAMES)}: name one of these with --source")
+    place = place.resolve()
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    files = [path for path in files if path.suffix in SUFFIXES]
+    if not files:
+        raise UserError(f"{place} holds no text: documents have to be in files that end with {', '.join(SUFFIXES)}")
+    parts = {held: [s for path in files if (path.name == sources.PINNED) is held for s in spans(path)] for held in (False, True)}
+    return _texts(str(place), parts[False], parts[True], most)
 
 
-def _split(documents: list[Document], order: list[str], size: int) -> Corpus:
+def named(name: str, shards: int, most: int) -> Texts:
+    """A published corpus, loaded into the cache folder; what its publisher validates on is held out."""
+    return _texts(name, *sources.get(name, shards), most)
+
+
+def _texts(source: str, train: Sequence[Span], held: Sequence[Span], most: int) -> Texts:
+    found, kept = tuple(pieces(train)), tuple(pieces(held))
+    return Texts(source, found, kept, lambda: by_file(kept) if kept else by_hash(found, most, source))
+
+
+def _split(documents: list[Document], order: list[int], size: int) -> Corpus:
     """Take digests in `order` into validation until it has `size` characters, then into test; the rest trains."""
     texts = {d.digest: d for d in documents}
-    parts: dict[str, str] = {}
+    parts: dict[int, str] = {}
     remaining = iter(dict.fromkeys(order))
     for part in ("val", "test"):
         taken = 0
@@ -110,27 +149,6 @@ def _split(documents: list[Document], order: list[str], size: int) -> Corpus:
     for document in documents:
         chosen[parts.get(document.digest, "train")].append(document)
     return Corpus(**chosen)
-
-
-def _pin(documents: list[Document], pinned: list[Document]) -> Corpus:
-    """Hold out the pinned documents; a copy stays in the part that has it first, of validation, test, training."""
-    val = pinned[: len(pinned) // 2]
-    seen = {d.digest for d in val}
-    test = [d for d in pinned[len(val) :] if d.digest not in seen]
-    seen |= {d.digest for d in test}
-    return Corpus([d for d in documents if d.digest not in seen], val, test)
-
-
-def _documents(path: Path, root: Path) -> Iterator[Document]:
-    name = path.relative_to(root).as_posix()
-    if path.suffix == ".txt" and (text := _read(path)):
-        yield Document(name, text)
-    elif path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        for number, text in enumerate(pyarrow.parquet.read_table(path, columns=["text"])["text"].to_pylist()):
-            if text:
-                yield Document(f"{name}#{number}", text)
 
 
 def _read(path: Path) -> str:

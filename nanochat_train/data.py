@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.models import UserError, Value
 
-PARTS = ("train", "val", "test")
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+COMMANDS = {
+    "cpu": "python -m nanochat_train.prepare",
+    "gpu": "python -m nanochat_train.prepare --profile gpu --source climbmix",
+}
 Rows = npt.NDArray[np.uint16]
 
 
 class Meta(Value):
-    """What prepared rows are made of. `rows`, `tokens` and `documents` count by part."""
+    """What prepared rows are made of. `rows` and `documents` count by part; `source` is a name, or an absolute path of yours."""
 
     profile: str
     vocab_size: int
@@ -28,8 +34,8 @@ class Meta(Value):
     tokenizer: str
     python: str
     source: str | None
-    documents: dict[str, int]
-    rows: dict[str, int]
+    documents: dict[Part, int]
+    rows: dict[Part, int]
     held_out: list[str]
 
 
@@ -58,11 +64,31 @@ def home() -> Path:
 
 
 def load(profile: str) -> Data:
-    """The data prepared for a profile; a UserError names the command that makes it."""
+    """The data prepared for a profile, whole; a UserError names the command that makes it."""
     path = home() / profile
     try:
-        return Data(Meta.model_validate_json((path / "meta.json").read_bytes()), path)
+        prepared = Data(Meta.model_validate_json((path / "meta.json").read_bytes()), path)
+        if all(prepared.rows(part).shape == (prepared.meta.rows[part], prepared.meta.seq_len + 1) for part in PARTS):
+            return prepared
     except (FileNotFoundError, ValueError):
-        option = "" if profile == "cpu" else f" --profile {profile} --source DIR"
-        command = f"python -m nanochat_train.prepare{option}"
-        raise UserError(f"no prepared data for profile {profile!r}: run `{command}`") from None
+        pass
+    raise UserError(f"no prepared data for profile {profile!r}: run `{COMMANDS[profile]}`")
+
+
+def save_rows(path: Path, blocks: Iterable[Rows], seq_len: int) -> int:
+    """Write rows as a .npy file while they are made, and on to the disk; how many there were."""
+    count = 0
+    with path.open("wb") as file:
+        _header(file, 0, seq_len)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype="<u2").data)
+            count += len(block)
+        file.seek(0)
+        _header(file, count, seq_len)  # as long as the first: numpy leaves room for the count to grow
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+def _header(file: BinaryIO, count: int, seq_len: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (count, seq_len + 1)})

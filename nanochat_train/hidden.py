@@ -27,7 +27,7 @@ def hidden() -> list[Path]:
             continue
         prepared = True
         names.update(meta.held_out)
-        if meta.source:
+        if meta.source and Path(meta.source).is_absolute():
             paths.append(Path(meta.source))
     if not prepared:
         names.update(corpus.standard_library().held_out)

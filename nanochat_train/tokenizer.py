@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +43,12 @@ class Tokenizer:
         return cls({base64.b64decode(token): rank for rank, token in enumerate(stored["tokens"])}, stored["pattern"])
 
     def save(self, path: Path) -> None:
-        """Write tokens in order of their rank, base64, with the pattern, as JSON."""
+        """Write tokens in order of their rank, base64, with the pattern, as JSON; the whole file or none."""
         tokens = sorted(self.ranks, key=self.ranks.__getitem__)
-        path.write_text(
-            json.dumps({"pattern": self.pattern, "tokens": [base64.b64encode(t).decode() for t in tokens], "special": [BOS]})
-        )
+        stored = {"pattern": self.pattern, "tokens": [base64.b64encode(t).decode() for t in tokens], "special": [BOS]}
+        written = path.with_name(f"{path.name}.new")
+        written.write_text(json.dumps(stored))
+        written.rename(path)
 
     @property
     def digest(self) -> str:
@@ -55,11 +56,11 @@ class Tokenizer:
         tokens = b"".join(len(t).to_bytes(4, "big") + t for t in sorted(self.ranks, key=self.ranks.__getitem__))
         return hashlib.sha256(self.pattern.encode() + tokens).hexdigest()[:16]
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text, without BOS. No text can produce a special token."""
-        return self._encoding.encode_ordinary_batch(texts)
+    def encode(self, text: str) -> npt.NDArray[np.uint32]:
+        """Token ids of a text, without BOS. No text can produce a special token."""
+        return self._encoding.encode_to_numpy(text, disallowed_special=())
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids; BOS reads as its name."""
         return self._encoding.decode(ids)
 

@@ -14,9 +14,12 @@ import pytest
 
 from harness.models import UserError
 from nanochat_train import corpus, data
+from nanochat_train.data import PARTS
 from nanochat_train.hidden import hidden
-from nanochat_train.prepare import check_bytes, prepare
+from nanochat_train.prepare import prepare
+from nanochat_train.texts import digest, documents
 from nanochat_train.tokenizer import Tokenizer
+from nanochat_train.tokenizing import check_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTS = "import torch, torch.nn.functional, optuna, safetensors.torch, typer, pydantic, yaml, numpy, tiktoken, pexpect, pygit2"
@@ -26,6 +29,19 @@ IMPORTS = "import torch, torch.nn.functional, optuna, safetensors.torch, typer, 
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def parts(source: Path) -> dict[str, list[str]]:
+    """The documents of a source, by part."""
+    texts = corpus.find(source, 1, 10**9)
+    split, found = texts.split(), {part: list[str]() for part in PARTS}
+    for text in (text for piece in texts.pieces for text in documents(piece)):
+        if part := split.part(digest(text)):
+            found[part].append(text)
+    for number, text in enumerate(text for piece in texts.held for text in documents(piece)):
+        if part := split.part(digest(text), number):
+            found[part].append(text)
+    return found
 
 
 def write_texts(folder: Path) -> Path:
@@ -41,7 +57,7 @@ def test_tokens_hold_exactly_the_bytes_of_the_text() -> None:
     tokenizer = Tokenizer.train(["the cat sat on the mat, the cat sat"] * 4, 300)
     sizes = tokenizer.token_bytes()
     for text in ("the cat", "naïve café 漢字 🙂\r\n\t  x", "", "<|bos|>", "\x00\x7f"):
-        ids = tokenizer.encode([text])[0]
+        ids = tokenizer.encode(text).tolist()
         assert sizes[ids].sum() == len(text.encode())
         assert tokenizer.decode(ids) == text
         assert tokenizer.bos not in ids
@@ -53,7 +69,7 @@ def test_a_stored_tokenizer_is_the_same(tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     again = Tokenizer.load(tmp_path / "tokenizer.json")
     assert again.digest == tokenizer.digest
-    assert again.encode(["more words"]) == tokenizer.encode(["more words"])
+    assert again.encode("more words").tolist() == tokenizer.encode("more words").tolist()
 
 
 def test_a_folder_is_prepared_and_replaced_as_a_whole(tmp_path: Path, cache: Path) -> None:
@@ -88,34 +104,31 @@ def test_every_row_of_the_gpu_profile_begins_with_a_document(tmp_path: Path, cac
 def test_parquet_files_are_read_by_their_text_column(tmp_path: Path) -> None:
     texts = [f"text number {number}" for number in range(30)]
     pyarrow.parquet.write_table(pyarrow.table({"text": texts, "other": range(30)}), tmp_path / "part.parquet")
-    split = corpus.folder(tmp_path)
-    assert sorted(d.text for part in (split.train, split.val, split.test) for d in part) == sorted(texts)
+    assert sorted(text for part in parts(tmp_path).values() for text in part) == sorted(texts)
 
 
 def test_of_upstreams_data_its_validation_shard_is_held_out_in_its_order(tmp_path: Path) -> None:
     shards = {"shard_00000": [f"text {n}" for n in range(30)], "shard_06542": [f"text {n}" for n in range(20, 60)]}
     for name, texts in shards.items():
         pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / f"{name}.parquet")
-    split = corpus.folder(tmp_path)
-    assert [d.text for d in split.val] == [f"text {n}" for n in range(20, 40)]
-    assert [d.text for d in split.test] == [f"text {n}" for n in range(40, 60)]
-    assert [d.text for d in split.train] == [f"text {n}" for n in range(20)]
+    split = parts(tmp_path)
+    assert split["val"] == [f"text {n}" for n in range(20, 40)]
+    assert split["test"] == [f"text {n}" for n in range(40, 60)]
+    assert split["train"] == [f"text {n}" for n in range(20)]
 
 
 def test_a_document_whose_tokens_lack_bytes_is_refused() -> None:
     tokenizer = Tokenizer.train(["the cat sat on the mat"] * 4, 280)
-    document = corpus.Document("a.txt", "the cat é")
-    ids = tokenizer.encode([document.text])[0]
-    check_bytes(tokenizer.token_bytes(), document, ids)
-    with pytest.raises(AssertionError, match="its tokens hold 9 bytes, its text 10"):
-        check_bytes(tokenizer.token_bytes(), document, ids[:-1])
+    ids = tokenizer.encode("the cat é")
+    check_bytes(tokenizer.token_bytes(), "the cat é", ids)
+    with pytest.raises(AssertionError, match="hold 9 bytes, its text 10"):
+        check_bytes(tokenizer.token_bytes(), "the cat é", ids[:-1])
 
 
 def test_copies_stay_in_one_part(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"{number}.txt").write_text(f"text {number % 12}")
-    split = corpus.folder(tmp_path)
-    train, val, test = ({d.text for d in part} for part in (split.train, split.val, split.test))
+    train, val, test = (set(part) for part in parts(tmp_path).values())
     assert len(train | val | test) == len(train) + len(val) + len(test) == 12
 
 
@@ -129,7 +142,7 @@ def test_too_small_a_source_is_the_users_mistake(tmp_path: Path, cache: Path) ->
 
 def test_the_standard_library_gives_enough_to_measure() -> None:
     split = corpus.standard_library()
-    assert split.digest == corpus.standard_library().digest
+    assert split == corpus.standard_library()
     for part in (split.val, split.test):
         assert sum(len(d.text) for d in part) > corpus.LEAST_SIZE
     assert sum(len(d.text) for d in split.train) > 20 * corpus.HELD_OUT_SIZE

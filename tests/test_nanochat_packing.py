@@ -5,10 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nanochat_train.packing import BATCH, POOL, best_fit, contiguous
+from nanochat_train import packing
+from nanochat_train.data import Rows
+from nanochat_train.packing import BATCH, POOL, Packing, Tokens
 from nanochat_train.prepare import SHAPES
 
 BOS = 60_000
+
+
+def pack(packing: Packing, texts: list[list[int]], bos: int, seq_len: int, most: int | None = None, chunk: int = 700) -> Rows:
+    """The rows of documents that come in chunks which end anywhere."""
+    stream = np.array([token for ids in texts for token in (bos, *ids)], dtype=np.uint16)
+    chunks: list[Tokens] = [stream[start : start + chunk] for start in range(0, len(stream), chunk)]
+    return np.concatenate([np.empty((0, seq_len + 1), dtype=np.uint16), *packing(chunks, bos, seq_len, most)])
+
+
+def best_fit(texts: list[list[int]], bos: int, seq_len: int, most: int | None = None) -> Rows:
+    return pack(packing.best_fit, texts, bos, seq_len, most)
+
+
+def contiguous(texts: list[list[int]], bos: int, seq_len: int, most: int | None = None, chunk: int = 700) -> Rows:
+    return pack(packing.contiguous, texts, bos, seq_len, most, chunk)
 
 
 def documents(count: int, seed: int, longest: int) -> list[list[int]]:
@@ -43,7 +60,7 @@ def test_best_fit_is_what_it_says(seq_len: int, longest: int) -> None:
     assert packed.dtype == np.uint16
     assert packed.tolist() == expected
     assert (packed[:, 0] == BOS).all()
-    assert best_fit(iter(texts), BOS, seq_len, 5).tolist() == expected[:5]
+    assert best_fit(texts, BOS, seq_len, 5).tolist() == expected[:5]
 
 
 def test_the_longest_that_fits_comes_first_and_the_shortest_is_cut() -> None:
@@ -58,6 +75,8 @@ def test_rows_are_contiguous_and_do_not_overlap() -> None:
     assert rows.tolist() == [[9, 1, 2], [3, 9, 4], [5, 6, 7]]
     assert rows.dtype == np.uint16
     assert contiguous([[1, 2, 3], [4, 5, 6, 7]], 9, 2, 2).tolist() == rows[:2].tolist()
+    for chunk in (1, 2, 3, 4):
+        assert contiguous([[1, 2, 3], [4, 5, 6, 7]], 9, 2, chunk=chunk).tolist() == rows.tolist()
 
 
 def test_the_gpu_profile_is_upstreams() -> None:

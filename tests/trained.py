@@ -78,7 +78,7 @@ class Bench:
 
 
 def pack(tokenizer: Tokenizer, paths: list[Path]) -> Rows:
-    stream = np.array([token for path in paths for token in tokenizer.encode([path.read_text()])[0]], dtype=np.uint16)
+    stream = np.array([token for path in paths for token in tokenizer.encode(path.read_text())], dtype=np.uint16)
     count = len(stream) // (LENGTH + 1)
     return stream[: count * (LENGTH + 1)].reshape(count, LENGTH + 1)
 
