@@ -61,9 +61,11 @@ def remembered(rows: list[dict[str, str]], file: str, lab: Path = LAB) -> list[T
 class Tuner:
     """Proposes changes of one file's constants, from what earlier experiments made of them."""
 
-    def __init__(self, data: bytes, past: list[Tried], direction: Literal["minimize", "maximize"], seed: int) -> None:
+    def __init__(
+        self, data: bytes, past: list[Tried], direction: Literal["minimize", "maximize"], seed: int, profile: str = "default"
+    ) -> None:
         self.data, self.past, self.direction = data, past, direction
-        self.constants = declared(data)
+        self.constants = declared(data, profile)
         self.current = {constant.name: constant.value for constant in self.constants}
         self.codes = {code_of(data), *(tried.code for tried in past)}
         self.seed = seed * 100_003 + len(past)  # a night has one seed, its experiments must not share their dice
@@ -173,12 +175,12 @@ def main() -> None:
     args = parser.parse_args()
     try:
         data = Path(args.file).read_bytes()
-        metric = json.loads((LAB / "task.json").read_text(encoding="utf-8"))["metric"]
+        task = json.loads((LAB / "task.json").read_text(encoding="utf-8"))
         past = remembered(history(), args.file)
     except OSError as error:
         sys.exit(f"tuner cannot read {error.filename}: {error.strerror}")
     try:
-        tuner = Tuner(data, past, metric["direction"], args.seed)
+        tuner = Tuner(data, past, task["metric"]["direction"], args.seed, task["profile"])
     except (SyntaxError, ValueError) as error:
         sys.exit(f"tuner cannot tune {args.file}, which is not Python: {error}")
     if not tuner.constants:
@@ -186,7 +188,7 @@ def main() -> None:
     if (proposal := tuner.propose()) is None:
         print(f"everything within the ranges of {args.file} was tried")
         return
-    write_notes(notes(tuner, *proposal, metric["name"]))
+    write_notes(notes(tuner, *proposal, task["metric"]["name"]))
     Path(args.file).write_bytes(edited(data, tuner.constants, proposal[0]))
 
 
