@@ -22,6 +22,7 @@ from harness.cli.options import (
     NewTagOption,
     ProfileOption,
     SandboxOption,
+    StartOption,
     TagOption,
     TaskArgument,
     emit,
@@ -46,10 +47,11 @@ def run(
     hours: HoursOption = None,
     cost_usd: CostOption = None,
     fallback: FallbackOption = None,
+    start: StartOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
-    settings = asked(repo, task, tag, profile, sandbox, agent, experiments, hours, cost_usd, fallback)
+    settings = asked(repo, task, tag, profile, sandbox, agent, experiments, hours, cost_usd, fallback, start)
     with at_work(repo, settings) as (night, screen):
         screen.say(f"stopped: {research(night)}")
         typer.echo(view.summary(night.ledger.records()))
@@ -79,11 +81,12 @@ def baseline(
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
+    start: StartOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
     repo = git.open_repo(Path.cwd())
-    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[])) as (night, _):
+    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[], start=start)) as (night, _):
         if night.ledger.records()[0].state != "closed":
             advance(night, night.ledger.records()[0])
         record = night.ledger.records()[0]
@@ -126,6 +129,7 @@ def asked(
     hours: float | None = None,
     cost_usd: float | None = None,
     fallback: str | None = None,
+    start: str | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
@@ -140,6 +144,7 @@ def asked(
         hours=hours if hours is not None else defaults.hours,
         cost_usd=cost_usd if cost_usd is not None else defaults.cost_usd,
         fallback=fallback,
+        start=start,
     )
 
 
