@@ -27,6 +27,7 @@ from harness.cli.options import (
     ReviewOption,
     SandboxOption,
     SlotsOption,
+    StartOption,
     TagOption,
     TargetOption,
     TaskArgument,
@@ -60,11 +61,13 @@ def run(
     workers: WorkersOption = None,
     slots: SlotsOption = None,
     review: ReviewOption = None,
+    start: StartOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
     stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
-    settings = asked(repo, task, tag, profile, sandbox, agent, {**stop, "workers": workers, "slots": slots}, fallback)
+    extent = {**stop, "workers": workers, "slots": slots}
+    settings = asked(repo, task, tag, profile, sandbox, agent, extent, fallback, start)
     settings = settings.model_copy(update={"review": review} if review is not None else {})
     work(repo, settings)
 
@@ -106,11 +109,12 @@ def baseline(
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
+    start: StartOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
     repo = git.open_repo(Path.cwd())
-    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[])) as (night, _):
+    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[], start=start)) as (night, _):
         if night.ledger.records()[0].state != "closed":
             night.conduct(advance(night, night.ledger.records()[0]))
         record = night.ledger.records()[0]
@@ -159,6 +163,7 @@ def asked(
     agents: list[str] | None = None,
     extent: Mapping[str, Any] | None = None,
     fallback: str | None = None,
+    start: str | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours. `extent`: how long, how much at once."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
@@ -172,6 +177,7 @@ def asked(
         profile=profile or usual,
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
         fallback=fallback,
+        start=start,
         **stops,
     )
 
