@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import agents, certify, ending, history, machine, nights, once
+from harness.cli import agents, certify, ending, history, machine, nights, once, report
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify),
-    *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
+    *(history.status, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
     *(machine.doctor, machine.gc, machine.schema),
 ):
     app.command()(command)
