@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,9 +12,9 @@ from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Record, Try, Verdict
 from harness.report import difference, text
 from harness.report.lineage import Lineage
-from harness.report.spent import agent_s
+from harness.report.spent import agent_s, phases, runs_s
 
-FULL = 1500  # experiments with diff, curve and logs: about 3 KB each; the others take a tenth of that
+FULL = 1000  # experiments with diff, curve and logs: some KB and milliseconds each, the others a tenth of that
 LOG_CHARS, CURVE_POINTS, FACTS, REASON_CHARS = 4000, 160, 40, 2000
 
 
@@ -88,7 +89,7 @@ def _run(record: Record, run: Measurement) -> dict[str, Any]:
         "status": run.status,
         "value": record.metric.shown(run.value),
         "reason": text.line(run.reason, 400),
-        "time": ", ".join(f"{text.line(name, 30)} {text.duration(value)}" for name, value in list(run.seconds.items())[:8]),
+        "time": ", ".join(f"{text.line(name, 30)} {text.duration(value)}" for name, value in list(phases(run).items())[:8]),
         "cpu": text.duration(run.cpu_s),
         "memory": f"{run.peak_memory_mb:,.0f} MB",
         "audit": {"passed": run.audit.passed, "summary": text.line(run.audit.summary, 400)} if run.audit else None,
@@ -110,7 +111,7 @@ def _evidence(run: Measurement) -> list[Any]:
 
 
 def _shown(value: float | str) -> str:
-    return text.line(value, 200) if isinstance(value, str) else f"{value:,.6g}"
+    return text.line(value, 200) if isinstance(value, str) else f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 else f"{value:.6g}"
 
 
 def rich(ledger: Ledger, record: Record) -> dict[str, Any]:
@@ -138,11 +139,11 @@ def curve(table: str) -> list[list[float]]:
     for row in table.splitlines():
         step, _, loss = row.partition("\t")
         try:
-            point = text.number(float(step)), text.number(float(loss))
+            point = float(step), float(loss)
         except ValueError:
             continue
-        if point[0] is not None and point[1] is not None:
-            points.append((point[0], point[1]))
+        if all(map(math.isfinite, point)):
+            points.append(point)
     size = -(-len(points) // CURVE_POINTS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     means = [[sum(p[i] for p in group) / len(group) for group in groups] for i in (0, 1)]
@@ -161,7 +162,7 @@ def rows(records: list[Record]) -> dict[str, list[Any]]:
         "gain": [text.number(record.verdict.gain) if record.verdict else None for record in records],
         "believed": [view.believed(record.verdict) if record.verdict else "" for record in records],
         "probability": [text.number(record.verdict.probability, 3) if record.verdict else None for record in records],
-        "seconds": [round(agent_s(r) + sum(sum(run.seconds.values()) for run in r.measurements), 1) for r in records],
+        "seconds": [round(agent_s(r) + runs_s(r), 1) for r in records],
         "usd": [text.number(used.usd, 3) if (used := view.usage(record)) else None for record in records],
         "runs": [len(record.measurements) for record in records],
         "words": [text.line(r.proposal.hypothesis, 300) if r.proposal else "" for r in records],

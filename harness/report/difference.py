@@ -6,6 +6,7 @@ A hunk is coloured by itself, its two sides separately, so a string that began a
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from harness.report import text
 
 HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+WORD = string.ascii_letters + string.digits + "_."
 DIFF_CHARS, DIFF_LINES = 40_000, 500
 
 Line = tuple[str, list[tuple[str, str]]]  # "+", "-" or " ", and (class, text) of each piece; the class "" is plain
@@ -113,6 +115,8 @@ def _pair(removed: Line, added: Line) -> tuple[Line, Line]:
     end = _common(one[start:][::-1], other[start:][::-1])
     if start + end < 3:
         return removed, added
+    start -= len(one[:start]) - len(one[:start].rstrip(WORD))  # whole words: a reader compares numbers, not digits
+    end -= len(one[len(one) - end :]) - len(one[len(one) - end :].lstrip(WORD))
     return (removed[0], _cut(removed[1], start, len(one) - end)), (added[0], _cut(added[1], start, len(other) - end))
 
 

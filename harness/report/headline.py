@@ -37,7 +37,7 @@ def headline(picture: Picture, certificate: Certificate | None) -> Headline:
     if spread:
         low, high = metric.shown(gain - spread), metric.shown(gain + spread)
         said = (
-            f"95 % interval {low} to {high}, believed after all runs of the night; `harness certify` measures it with fresh seeds"
+            f"95 % interval {low} to {high}, believed after all runs of the night; harness certify measures it with fresh seeds"
         )
     else:
         said = "the metric has no noise: the same files score the same"

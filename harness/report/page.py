@@ -74,6 +74,7 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "time": sections.shares(time),
         "agents": sections.agents(records, gains),
         "programs": sections.programs(ledger, records, gains),
+        "paid": any(view.usage(record) for record in records),
         "groups": sections.groups(records),
         "notebook": text.plain(prompt.notebook(records), prompt.NOTEBOOK_CHARS),
         "total": len(records),

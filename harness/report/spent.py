@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.models import Record
+from harness.models import Measurement, Record
 
 STOPPED_S = 1800.0
 TIMED = ("train", "run")  # the phase that a budget is for, as referees name it
@@ -41,14 +41,14 @@ class Spent:
 
 def spent(records: list[Record]) -> Spent:
     """What a night's records say of its time."""
-    phases: dict[str, float] = {"agent": 0.0}
+    found: dict[str, float] = {"agent": 0.0}
     spans = []
     for record in records:
         work = agent_s(record)
-        phases["agent"] += work
+        found["agent"] += work
         for run in record.measurements:
-            for name, seconds in run.seconds.items():
-                phases[name] = phases.get(name, 0.0) + seconds
+            for name, seconds in phases(run).items():
+                found[name] = found.get(name, 0.0) + seconds
                 work += seconds
         if record.started:
             began = datetime.fromisoformat(record.started).timestamp()
@@ -61,7 +61,7 @@ def spent(records: list[Record]) -> Spent:
         stopped += gap if gap > STOPPED_S else 0.0
         active += (gap if gap <= STOPPED_S else 0.0) + max(0.0, ended - max(began, until))
         until = max(until, ended)
-    return Spent(active, stopped, {name: value for name, value in phases.items() if value})
+    return Spent(active, stopped, {name: value for name, value in found.items() if value})
 
 
 def agent_s(record: Record) -> float:
@@ -72,7 +72,12 @@ def agent_s(record: Record) -> float:
 
 def runs_s(record: Record) -> float:
     """Seconds of all runs of an experiment."""
-    return sum(sum(run.seconds.values()) for run in record.measurements)
+    return sum(sum(phases(run).values()) for run in record.measurements)
+
+
+def phases(run: Measurement) -> dict[str, float]:
+    """Seconds of a run by phase; what a referee calls "total" is their sum and no phase."""
+    return {name: seconds for name, seconds in run.seconds.items() if name != "total"}
 
 
 def _updated(record: Record) -> float:

@@ -36,7 +36,7 @@ def title(record: Record, limit: int = 160) -> str:
 def log(text: str, limit: int) -> str:
     """The end of a log; of a line that was rewritten in place, such as a progress bar, what stood there last."""
     kept = []
-    for each in text[-limit:].splitlines():
+    for each in text[-limit:].strip("\n").split("\n"):
         shown = plain(each.rstrip("\r").rsplit("\r", 1)[-1], limit)
         kept.append(shown if len(shown) <= LINE_CHARS else f"{shown[:LINE_CHARS]}… (+{len(shown) - LINE_CHARS:,} characters)")
     return "\n".join(kept)

@@ -24,7 +24,7 @@ function detail(rows, neighbours, close, open) {
     file.more ? make("p", { class: "quiet" }, "The rest is left out here: ", make("code", {}, "harness diff " + id), " shows all of it.") : null,
   ]));
 
-  const runs = (found) => titled("Runs", make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Runs" }, make("table", {},
+  const runs = (found) => titled("Runs", make("div", { class: "wide runs", tabindex: "0", role: "region", "aria-label": "Runs" }, make("table", {},
     make("thead", {}, make("tr", {}, ...["seed", "status", "value", "time", "CPU", "memory", "audit"].map((name) => make("th", { scope: "col" }, name)))),
     make("tbody", {}, ...found.map((run) => make("tr", {},
       make("td", {}, run.seed), make("td", {}, make("span", { class: "status " + (run.status === "ok" ? "keep" : run.status) }, run.status)),
@@ -44,7 +44,7 @@ function detail(rows, neighbours, close, open) {
     const start = () => { end = living(host, (width) => new uPlot({
       width, height: 240, legend: { show: false }, cursor: { show: false }, padding: [8, 8, 0, 0],
       scales: { x: { time: false }, y: { range: [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)] } },
-      axes: [axis("step"), axis("", { size: 60 })], series: [{}, ...(theirs ? [line("--discard")] : []), line("--kept")],
+      axes: [axis("step", { size: 34 }), axis("", { size: 60 })], series: [{}, ...(theirs ? [line("--discard")] : []), line("--kept")],
     }, data, host)); };
     return [titled("Learning curve", legend, host), start];
   };

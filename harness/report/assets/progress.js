@@ -29,7 +29,7 @@ function progress(host, rows, picture, open) {
       if (numbers[i] < left || numbers[i] > right) continue;
       const x = u.valToPos(numbers[i], "x", true);
       if (failed[i]) {
-        context.fillStyle = color0.failed;
+        context.fillStyle = color0.failed + (count > 800 ? "80" : "");
         context.fillRect(x - size, edge + (inward > 0 ? 0 : -9 * size), Math.max(1, (count > 800 ? 1 : 2) * size), 9 * size);
       } else if (discarded[i] !== null && (discarded[i] < low || discarded[i] > high)) {
         context.fillStyle = color0.discard;
@@ -127,7 +127,7 @@ function progress(host, rows, picture, open) {
       width, height: Math.round(Math.max(280, Math.min(480, width * 0.44))), legend: { show: false }, padding: [12, 8, 0, 0],
       cursor: { x: false, y: false, points: { show: false }, drag: { x: true, y: false } },
       scales: { x: { time: false, range: (u, from, to) => { const pad = 0.015 * (to - from || 1); return [from - pad, to + pad]; } }, y: { range: [low, high] } },
-      axes: [axis("experiment", { space: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4] }), axis("", { size: 70 })],
+      axes: [axis("experiment", { size: 34, space: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4] }), axis("", { size: 70 })],
       series: [
         {}, { paths: stepped, width: 0, points: { show: false } }, { paths: stepped, width: 0, points: { show: false } },
         { paths: stepped, stroke: green, width: 2, points: { show: false } },

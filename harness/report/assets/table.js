@@ -3,7 +3,7 @@
 const BATCH = 100, PRINTED = 1000;
 const COLUMNS = [
   ["id", "#", "id", (rows, i) => rows.id[i]],
-  ["status", "status", "status", null],
+  ["status", "status", "what", null],
   ["title", "title", "title", null],
   ["agent", "agent", "agent", null],
   ["value", "value", "value n", (rows, i) => rows.shown[i]],
