@@ -34,7 +34,7 @@ class Browser:
         self.said: list[str] = []
         target = self.cdp("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.cdp("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Performance"):
+        for domain in ("Page", "Runtime", "Log"):
             self.cdp(f"{domain}.enable")
 
     def cdp(self, method: str, **params: Any) -> Any:
