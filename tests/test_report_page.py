@@ -227,8 +227,10 @@ def test_without_scripts_it_still_says_what_was_found(chromium: Browser, night: 
     try:
         chromium.goto(night.path.as_uri())
         seen = chromium.js("return document.body.innerText")
+        drawn = chromium.js("const s = document.querySelector('.still .dots').getBBox(); return [s.width, s.height]")
     finally:
         chromium.cdp("Emulation.setScriptExecutionDisabled", value=False)
+    assert min(drawn) > 50
     assert "need a browser that runs" in seen
     assert prompt.title(best(night)) in seen
     assert "Filter" not in seen

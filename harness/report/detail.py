@@ -56,7 +56,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
     proposal, verdict, used = record.proposal, record.verdict, view.usage(record)
     found = [("Gain", _gain(record, verdict))] if verdict else []
     if verdict and verdict.probability is not None:
-        found += [("Real", f"with a probability of {verdict.probability:.0%}")]
+        found += [("Real", f"with a probability of {text.percent(verdict.probability)}")]
     name = " ".join(filter(None, (record.experiment.agent, proposal.agent_version if proposal else "")))
     found += [("Agent", f"{name}, {text.duration(agent_s(record))}")]
     if used:
@@ -80,7 +80,7 @@ def _gain(record: Record, verdict: Verdict) -> str:
     if verdict.gain is None:
         return ""
     spread = f" ± {record.metric.shown(2 * verdict.gain_sd)} (two standard deviations)" if verdict.gain_sd else ""
-    return f"{record.metric.shown(verdict.gain)}{spread}, over {verdict.runs} run{'s' * (verdict.runs != 1)}"
+    return f"{text.signed(record.metric.shown(verdict.gain))}{spread}, over {verdict.runs} run{'s' * (verdict.runs != 1)}"
 
 
 def _run(record: Record, run: Measurement) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def rows(records: list[Record]) -> dict[str, list[Any]]:
         "value": [text.number(record.value, 9) for record in records],
         "shown": [record.metric.shown(text.number(record.value, 12)) for record in records],
         "gain": [text.number(record.verdict.gain) if record.verdict else None for record in records],
-        "believed": [view.believed(record.verdict) if record.verdict else "" for record in records],
+        "believed": [text.signed(view.believed(record.verdict)) if record.verdict else "" for record in records],
         "probability": [text.number(record.verdict.probability, 3) if record.verdict else None for record in records],
         "seconds": [round(agent_s(r) + runs_s(r), 1) for r in records],
         "usd": [text.number(used.usd, 3) if (used := view.usage(record)) else None for record in records],

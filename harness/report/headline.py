@@ -46,7 +46,7 @@ def headline(picture: Picture, certificate: Certificate | None) -> Headline:
 
 def _headline(metric: Metric, first: float, last: float, sure: str) -> Headline:
     gain = metric.gain(first, last)
-    share = f" ({abs(gain / first):.1%})" if first else ""
+    share = f" ({text.percent(abs(gain / first), 1)})" if first else ""
     said = f"{'Better' if gain >= 0 else 'Worse'} by {metric.shown(abs(gain))}{share}"
     return Headline(metric.shown(first), metric.shown(last), said, sure[:1].upper() + sure[1:])
 
@@ -61,14 +61,14 @@ def figures(records: list[Record], time: Spent) -> list[tuple[str, str, str]]:
     ended = [r.verdict.status for r in records if r.verdict and r.id != BASELINE]
     kept, judged = ended.count("keep"), len(ended) - ended.count("void")
     found = [("experiments", f"{len(ended):,}", prompt.counts(records))]
-    found += [("kept", f"{kept:,}", f"{kept / judged:.1%} of those judged" if judged else "")]
+    found += [("kept", f"{kept:,}", f"{text.percent(kept / judged, 1)} of those judged" if judged else "")]
     if time.active:
         pace = f"{judge.figure(3600 * len(ended) / time.active)} experiments an hour" if ended else ""
         stopped = f"; {text.duration(time.stopped)} stopped in between" if time.stopped else ""
         found += [("time at work", text.duration(time.active), pace + stopped)]
     if time.busy is not None and time.timed:
         where = "GPU busy" if any("gpu" in run.hardware for r in records[:1] for run in r.measurements) else "busy with runs"
-        share = f"{time.busy:.0%}" if time.busy <= 1.005 else f"{time.busy:.1f} at a time"
+        share = text.percent(time.busy) if time.busy <= 1.005 else f"{time.busy:.1f} at a time"
         found += [(where, share, f"{text.duration(time.timed)} of timed runs")]
     paid = [used.usd for record in records if (used := view.usage(record))]
     if paid:
@@ -103,7 +103,7 @@ def learnt(records: list[Record]) -> list[str]:
     best = next(iter(near_misses(records)), None)
     if best and best.verdict and best.verdict.gain is not None:
         bound = best.verdict.gain + 2 * (best.verdict.gain_sd or 0.0)
-        believed = view.believed(best.verdict)
+        believed = text.signed(view.believed(best.verdict))
         found.append(f"The best idea is believed to gain {believed}, and hardly more than {metric.shown(bound)}.")
     ended = [r.verdict.status for r in records if r.verdict and r.id != BASELINE]
     failed = sum(ended.count(status) for status in ("crash", "invalid"))

@@ -23,6 +23,7 @@ from harness.report import bundle, detail, headline, sections, text
 from harness.report.lineage import lineage
 from harness.report.progress import Picture, prepare
 from harness.report.spent import spent
+from harness.report.still import still
 
 ASSETS = files("harness.report") / "assets"
 STYLES = ("uplot.css", "report.css", "parts.css")
@@ -80,6 +81,7 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "total": len(records),
         "rows": bundle.pack(detail.rows(records) | {"chunk": bundle.CHUNK}),
         "picture": bundle.pack(sections.drawn(picture)) if picture else "",
+        "still": still(picture) if picture else None,
         "chunks": bundle.chunks(detail.details(ledger, records, lineage(ledger, records, tip))),
         "made_by": f"harness {__version__}",
         "conditions": sections.conditions(first),

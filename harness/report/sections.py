@@ -32,17 +32,21 @@ def when(records: list[Record]) -> str:
 
 
 def merged(record: Record, gain: float) -> dict[str, str]:
-    """A line of what was kept."""
-    simpler = "simpler" if record.verdict and record.verdict.simpler else ""
-    return _named(record) | {"value": record.metric.shown(record.value), "gain": record.metric.shown(gain), "simpler": simpler}
+    """A line of what was kept, with what it changed."""
+    metric, simpler = record.metric, "simpler" if record.verdict and record.verdict.simpler else ""
+    fell = (metric.direction == "minimize") == (gain >= 0)
+    change = ("\N{MINUS SIGN}" if fell else "+") + metric.shown(abs(gain))
+    return _named(record) | {"value": metric.shown(record.value), "change": change, "simpler": simpler}
 
 
 def near(record: Record) -> dict[str, str]:
     """A line of what was discarded."""
     assert record.verdict is not None
     chance = record.verdict.probability
-    found = {"value": record.metric.shown(record.value), "gain": view.believed(record.verdict)}
-    return _named(record) | found | {"chance": f"{chance:.0%}" if chance is not None else "", "runs": str(record.verdict.runs)}
+    found = {"value": record.metric.shown(record.value), "gain": text.signed(view.believed(record.verdict))}
+    return (
+        _named(record) | found | {"chance": text.percent(chance) if chance is not None else "", "runs": str(record.verdict.runs)}
+    )
 
 
 def _named(record: Record) -> dict[str, str]:
@@ -85,7 +89,7 @@ def _achieved(found: standing.Standing, name: str, records: list[Record]) -> dic
         "last": found.last,
         "count": count,
         "kept": len(found.gains),
-        "rate": f"{found.rate:.1%}" if found.rate is not None else "",
+        "rate": text.percent(found.rate, 1) if found.rate is not None else "",
         "failed": sum(found.counts.get(status, 0) for status in ("crash", "invalid", "void")),
         "gain": metric.shown(found.gain) if found.gains else "",
         "usd": view.dollars(found.usd) if found.usd != 0 else "",

@@ -53,6 +53,16 @@ def number(value: float | None, digits: int = 6) -> float | None:
     return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share of one."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def signed(figure: str) -> str:
+    """A figure with a minus sign that is as wide as its plus."""
+    return figure.replace("-", "\N{MINUS SIGN}")
+
+
 def duration(seconds: float) -> str:
     """As people say it: 7.4 h, 12 min, 3.2 s."""
     if seconds >= 5400:

@@ -14,10 +14,10 @@ function progress(host, rows, picture, open) {
     else if (rows.status[i] === "discard") discarded[i] = rows.value[i];
     else if (rows.status[i] === "crash" || rows.status[i] === "invalid") failed[i] = true;
   }
-  // Where a point is drawn: one that is out of view, or has no value, stands at the worse edge.
+  // Where a point is drawn: one that is out of view, or failed, stands at the worse edge.
   const height = (i) => {
     const value = kept[i] ?? discarded[i];
-    if (value === null) return failed[i] || rows.status[i] !== "void" ? (picture.lower ? high : low) : null;
+    if (value === null) return failed[i] ? (picture.lower ? high : low) : null;
     return Math.min(high, Math.max(low, value));
   };
 
