@@ -201,6 +201,19 @@ def test_nothing_kept_shows_what_came_nearest_and_what_was_learnt(tmp_path: Path
     assert "did not get as far as a value" in html
 
 
+def test_a_night_that_has_hardly_begun_has_a_page(tmp_path: Path) -> None:
+    def begun(record: Record) -> Record:
+        return record.model_copy(update={"state": "measuring", "verdict": None, "measurements": []})
+
+    long_night.make(tmp_path / "begun", 0, 0, begun)
+    html = page(Ledger(git.open_repo(tmp_path / "begun"), "t"))
+    assert "The baseline has no value yet." in html
+    long_night.make(tmp_path / "first", 1, 0, lambda record: begun(record) if record.id != "0000" else record)
+    html = page(Ledger(git.open_repo(tmp_path / "first"), "t"))
+    assert "no experiment has ended yet" in html
+    assert unpacked(re.findall(r'id="rows">([^<]+)<', html)[0])["status"] == ["keep", "open"]
+
+
 def test_a_page_of_a_hundred_is_small_and_names_nobody_else(ledger: Ledger) -> None:
     html = page(ledger)
     assert len(html.encode()) < 1_000_000

@@ -237,6 +237,20 @@ def test_without_scripts_it_still_says_what_was_found(chromium: Browser, night: 
     assert "Where the time went" in seen
 
 
+def test_a_night_without_a_baseline_has_a_table_and_no_picture(chromium: Browser, tmp_path: Path) -> None:
+    def begun(record: Record) -> Record:
+        return record.model_copy(update={"state": "measuring", "verdict": None, "measurements": []})
+
+    chromium.view()
+    chromium.open(report(tmp_path, 2, 0, begun).path)
+    assert chromium.said == []
+    assert chromium.js("return document.getElementById('progress').hidden")
+    assert chromium.texts("#table tbody .status") == ["open", "open", "open"]
+    chromium.js("location.hash = '0002'")
+    panel(chromium, "0002")
+    assert chromium.texts("dialog .reason") == ["open still measuring"]
+
+
 def hostile(record: Record) -> Record:
     """The worst of everything that an agent, its code or its model may have a word in."""
     if record.proposal is None:
@@ -276,8 +290,9 @@ def test_hostile_texts_are_shown_and_do_nothing(chromium: Browser, cursed: Night
     assert "progress 2" in chromium.texts("dialog pre.log")[0]
     assert "progress 1" not in chromium.texts("dialog pre.log")[0]
     assert len(everything) < 2_000_000
-    for width in (1280, 390):
+    for width in (1280, 900, 390):
         chromium.view(width)
+        assert chromium.js("return document.querySelector('.merges a').getBoundingClientRect().width") > 0.3 * width
         assert chromium.js("return document.documentElement.scrollWidth") <= width
         assert chromium.js("return document.getElementById('detail').scrollWidth") <= width
 

@@ -44,6 +44,15 @@ def headline(picture: Picture, certificate: Certificate | None) -> Headline:
     return _headline(metric, first.value, last.value, said)
 
 
+def nothing(records: list[Record], picture: Picture | None) -> str:
+    """Why there is no headline."""
+    if picture is None:
+        return "The baseline has no value yet."
+    if not any(record.verdict for record in records if record.id != BASELINE):
+        return "The baseline is measured; no experiment has ended yet."
+    return "Nothing was better than the baseline by more than the noise."
+
+
 def _headline(metric: Metric, first: float, last: float, sure: str) -> Headline:
     gain = metric.gain(first, last)
     share = f" ({text.percent(abs(gain / first), 1)})" if first else ""

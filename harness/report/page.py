@@ -63,6 +63,7 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "lower": first.metric.direction == "minimize",
         "when": sections.when(records),
         "headline": headline.headline(picture, headline.certified(certificates, tip)) if picture and gains else None,
+        "nothing": headline.nothing(records, picture),
         "baseline": first.metric.shown(first.value),
         "figures": headline.figures(records, time),
         "noisy": bool(picture and any(kept.sigma for kept in picture.kept)),
