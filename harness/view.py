@@ -16,8 +16,8 @@ WIDTH = 100
 LOGS = {"train": "the training log", "referee": "the referee's output"}
 
 
-def table(records: list[Record]) -> str:
-    """A line for each experiment, and a last one that counts them."""
+def table(records: list[Record], night: list[Record] | None = None) -> str:
+    """A line for each experiment, and a last one that counts those of the whole `night`."""
     paid = any(usage(record) for record in records)
     lines = [f"{'id':<5}{'status':<9}{'metric':>9}  {'gain':>9}  " + (f"{'USD':>7}  " if paid else "") + f"{'agent':<10}title"]
     for record in records:
@@ -27,7 +27,7 @@ def table(records: list[Record]) -> str:
         value = record.metric.shown(record.value)
         name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {cost}{record.experiment.agent:<10}"
         lines.append(cut(name + prompt.title(record)))
-    return "\n".join([*lines, "", summary(records)])
+    return "\n".join([*lines, "", summary(night or records)])
 
 
 def believed(verdict: Verdict) -> str:
@@ -84,9 +84,9 @@ def progress_made(records: list[Record]) -> str:
     return f"{text} -> {metric.shown(kept[-1].value)} with {len(kept)} merged"
 
 
-def tsv(records: list[Record]) -> str:
+def tsv(records: list[Record], metric: str) -> str:
     """results.tsv in upstream's columns; the value of what has none is 0, as there."""
-    rows = [f"commit\t{records[0].metric.name if records else 'metric'}\tmemory_gb\tstatus\tdescription"]
+    rows = [f"commit\t{metric}\tmemory_gb\tstatus\tdescription"]
     for record in records:
         memory = max((m.peak_memory_mb for m in record.measurements), default=0.0) / 1024
         commit, status = (

@@ -15,7 +15,22 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import ablate, agents, certify, ending, export, history, imports, machine, nights, once, pick, review, wishes
+from harness.cli import (
+    ablate,
+    agents,
+    certify,
+    ending,
+    export,
+    history,
+    imports,
+    machine,
+    nights,
+    once,
+    pick,
+    report,
+    review,
+    wishes,
+)
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
@@ -27,7 +42,7 @@ for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
     *(review.review, review.accept, review.reject, review.sync, pick.pick),
-    *(history.status, history.log, ending.summary, history.show, history.diff, history.revive),
+    *(history.status, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
     *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
-from harness import git, view
+from harness import git, prompt, refs, view
 from harness.certificates import Certificates, number_of, openings
 from harness.cli.certify import show_certificate
 from harness.cli.ending import shelf
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
-from harness.models import UserError
+from harness.models import Record, Status, UserError
 from harness.state import StateFolder
+
+OPEN = "open"  # an experiment without a verdict
 
 
 def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
@@ -33,22 +35,59 @@ def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
 
 def log(
     tag: TagOption = None,
-    tsv: Annotated[bool, typer.Option("--tsv", help="results.tsv columns.")] = False,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="Only these: keep, discard, crash, invalid, void, open.")
+    ] = None,
+    agent: Annotated[list[str] | None, typer.Option("--agent", help="Only those of these agents.")] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="TEXT", help="Only those whose id, title or hypothesis has it.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only so many, the latest.")] = None,
+    tsv: Annotated[bool, typer.Option("--tsv", help="results.tsv, in the columns of karpathy/autoresearch.")] = False,
+    graph: Annotated[bool, typer.Option("--graph", help="As a tree: what was kept, and what was tried on it.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: progress.png, .svg or .pdf.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The history of a night, a line for each experiment."""
     repo = git.open_repo(Path.cwd())
-    records = Ledger(repo, latest(repo, tag)).records()
+    ledger = Ledger(repo, latest(repo, tag))
+    records = ledger.records()
+    shown = chosen(records, status or [], agent or [], grep or "")[-(last or 0) :]
     if plot:
         from harness.report.progress import plot as draw  # the drawing library takes longer to load than all of the harness
 
         draw(records, plot)
         typer.echo(f"{plot} shows: {view.summary(records)}")
     elif as_json:
-        emit([record.model_dump(mode="json") for record in records])
+        emit([record.model_dump(mode="json") for record in shown])
+    elif graph:
+        from harness.report.graph import graph as tree
+        from harness.report.lineage import lineage
+
+        typer.echo(tree(records, shown, lineage(ledger, records, refs.resolve(repo, ledger.lab)).incumbent))
+    elif tsv:
+        typer.echo(view.tsv(shown, records[0].metric.name))
     else:
-        typer.echo(view.tsv(records) if tsv else view.table(records) + shelf(repo, records))
+        typer.echo(view.table(shown, records) + shelf(repo, records))
+
+
+def chosen(records: list[Record], statuses: list[str], agents: list[str], text: str) -> list[Record]:
+    """The records that were asked for; an empty choice leaves out nothing."""
+    if unknown := set(statuses) - {*get_args(Status), OPEN}:
+        raise UserError(
+            f"--status {sorted(unknown)[0]}: there is no such status; choose from {', '.join(get_args(Status))}, {OPEN}"
+        )
+    known = {record.experiment.agent for record in records}
+    if absent := set(agents) - known:
+        raise UserError(f"--agent {sorted(absent)[0]}: no experiment of this night is its; there are {', '.join(sorted(known))}")
+
+    def wanted(record: Record) -> bool:
+        status, proposal = record.verdict.status if record.verdict else OPEN, record.proposal
+        words = f"{record.id} {prompt.title(record)} {proposal.hypothesis if proposal else ''}".casefold()
+        by = (not statuses or status in statuses) and (not agents or record.experiment.agent in agents)
+        return by and text.casefold() in words
+
+    return list(filter(wanted, records))
 
 
 def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOption = False) -> None:

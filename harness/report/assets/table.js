@@ -1,0 +1,89 @@
+// The table of all experiments: filtered and sorted over columns of plain values, drawn a hundred rows at a time.
+
+const BATCH = 100, PRINTED = 1000;
+const COLUMNS = [
+  ["id", "#", "id", (rows, i) => rows.id[i]],
+  ["status", "status", "what", null],
+  ["title", "title", "title", null],
+  ["agent", "agent", "agent", null],
+  ["value", "value", "value n", (rows, i) => rows.shown[i]],
+  ["gain", "gain", "gain n", (rows, i) => rows.believed[i]],
+  ["probability", "real", "probability n", (rows, i) => percent(rows.probability[i])],
+  ["seconds", "time", "seconds n", (rows, i) => duration(rows.seconds[i])],
+  ["usd", "USD", "usd n", (rows, i) => dollars(rows.usd[i])],
+];
+
+function table(rows, open) {
+  const body = find("table").tBodies[0], head = find("table").tHead.rows[0], more = find("more");
+  const paid = rows.usd.some((usd) => usd !== null), sure = rows.probability.some((share) => share !== null);
+  const columns = COLUMNS.filter(([name]) => (name !== "usd" || paid) && (name !== "probability" || sure));
+  const state = { text: "", agent: "", statuses: new Set(), by: "id", falling: false };
+  const haystack = rows.id.map((id, i) => `${id} ${rows.title[i]} ${rows.agent[i]} ${rows.words[i]}`.toLowerCase());
+  let order = [], drawn = 0;
+
+  const cell = ([name, , look, shown], i) => {
+    if (name === "status") return make("td", { class: "what" }, make("span", { class: "status " + rows.status[i] }, rows.status[i]));
+    if (name === "title") return make("td", { class: look }, make("a", { href: "#" + rows.id[i] }, isolated(rows.title[i])));
+    if (name === "agent") return make("td", { class: look, title: rows.agent[i] }, isolated(rows.agent[i]));
+    return make("td", { class: look }, shown(rows, i));
+  };
+  const grow = (by) => {
+    const rest = order.slice(drawn, drawn + by);
+    body.append(...rest.map((i) => {
+      const row = make("tr", {}, ...columns.map((column) => cell(column, i)));
+      row.addEventListener("click", (event) => { if (!event.target.closest("a")) open(rows.id[i]); });
+      return row;
+    }));
+    drawn += rest.length;
+    more.hidden = drawn >= order.length;
+  };
+  const compare = (one, other) => {
+    const [a, b] = [rows[state.by][one], rows[state.by][other]];
+    if (a === b) return one - other;
+    if (a === null || b === null) return a === null ? 1 : -1; // what has no value comes last either way
+    const found = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
+    return state.falling ? -found : found;
+  };
+  const update = () => {
+    const words = state.text.toLowerCase().replaceAll("->", "→").split(/\s+/).filter(Boolean);
+    order = rows.id.map((_, i) => i).filter((i) =>
+      (!state.statuses.size || state.statuses.has(rows.status[i])) && (!state.agent || rows.agent[i] === state.agent)
+      && words.every((word) => haystack[i].includes(word)));
+    if (state.by !== "id") order.sort(compare);
+    else if (state.falling) order.reverse();
+    body.replaceChildren();
+    drawn = 0;
+    grow(BATCH);
+    const all = rows.id.length.toLocaleString("en");
+    find("count").textContent = order.length === rows.id.length ? `${all} experiments, with the baseline` : `${order.length.toLocaleString("en")} of ${all}`;
+  };
+
+  head.append(...columns.map(([name, label, look]) => make("th", { class: look, scope: "col" }, make("button", {
+    type: "button",
+    onclick: () => {
+      // Numbers are looked at from the top, names from the beginning; a lower metric may be the better one, so it starts low.
+      state.falling = state.by === name ? !state.falling : ["gain", "probability", "seconds", "usd"].includes(name);
+      state.by = name;
+      for (const each of head.cells) each.removeAttribute("aria-sort");
+      head.cells[columns.findIndex((column) => column[0] === name)].setAttribute("aria-sort", state.falling ? "descending" : "ascending");
+      update();
+    },
+  }, label))));
+  head.cells[0].setAttribute("aria-sort", "ascending");
+  find("agent").append(...[...new Set(rows.agent)].sort().map((name) => make("option", { value: name }, name)));
+  const counts = new Map();
+  rows.status.forEach((status) => counts.set(status, (counts.get(status) || 0) + 1));
+  find("statuses").append(...[...counts].sort().map(([status, count]) => make("label", {},
+    make("input", {
+      type: "checkbox", value: status,
+      onchange: (event) => { state.statuses[event.target.checked ? "add" : "delete"](status); update(); },
+    }), make("span", { class: "status " + status }, `${status} ${count.toLocaleString("en")}`))));
+  find("text").addEventListener("input", (event) => { state.text = event.target.value; update(); });
+  find("agent").addEventListener("change", (event) => { state.agent = event.target.value; update(); });
+  find("filters").addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => grow(BATCH));
+  new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) grow(BATCH); }, { rootMargin: "600px" }).observe(more);
+  addEventListener("beforeprint", () => grow(Math.max(0, PRINTED - drawn)));
+  update();
+  return { beside: (id, step) => { const at = order.findIndex((i) => rows.id[i] === id); return at < 0 ? undefined : rows.id[order[at + step]]; } };
+}

@@ -1,0 +1,97 @@
+"""The report: a night as one HTML file that needs nothing else, neither network nor server.
+
+To try it: `Path("report.html").write_text(page(Ledger(repo, tag)))`. Text of agents reaches the page in two ways only: escaped by
+Jinja, or in packed data blocks that the page's script sets as text. A Content-Security-Policy names the hashes of our one style
+and one script, so that anything else is not executed even if it got in, and nothing is ever loaded or sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from harness import __version__, prompt, refs, view
+from harness.certificates import Certificates, openings
+from harness.ledger import Ledger
+from harness.models import Record, UserError
+from harness.report import bundle, detail, headline, sections, text
+from harness.report.lineage import lineage
+from harness.report.progress import Picture, prepare
+from harness.report.spent import spent
+from harness.report.still import still
+
+ASSETS = files("harness.report") / "assets"
+STYLES = ("uplot.css", "report.css", "parts.css")
+SCRIPTS = ("uplot.js", "base.js", "progress.js", "table.js", "detail.js", "main.js")
+
+
+def page(ledger: Ledger) -> str:
+    """The whole page as HTML."""
+    records = ledger.records()
+    if not records:
+        raise UserError(f"there is no experiment in {ledger.tag!r} yet: start one with `harness run --tag {ledger.tag}`")
+    style, script = ("\n".join((ASSETS / name).read_text("utf-8") for name in names) for names in (STYLES, SCRIPTS))
+    script = f'(function () {{\n"use strict";\n{script}\n}})();\n'
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((ASSETS / "report.html").read_text("utf-8"))
+    own = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}  # not a word of anybody else's
+    return template.render(own | context(ledger, records))
+
+
+def policy(style: str, script: str) -> str:
+    """Nothing but our own style and script, by their hashes; no connection, no form, no string that becomes HTML."""
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in (script, style)]
+    rules = ["default-src 'none'", f"script-src {hashes[0]}", f"style-src {hashes[1]}", "img-src data:", "base-uri 'none'"]
+    return "; ".join([*rules, "form-action 'none'", "trusted-types 'none'", "require-trusted-types-for 'script'"])
+
+
+def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
+    """Everything that the template names."""
+    tip, time, first = refs.resolve(ledger.repo, ledger.lab), spent(records), records[0]
+    certificates = Certificates(ledger.repo, ledger.tag).all()
+    picture = _picture(records)
+    gains = {f"{kept.number:04d}": kept.gain for kept in picture.kept[1:]} if picture else {}
+    return {
+        "tag": ledger.tag,
+        "task": text.line(first.task, 80),
+        "metric": text.line(first.metric.name, 60),
+        "lower": first.metric.direction == "minimize",
+        "when": sections.when(records),
+        "headline": headline.headline(picture, headline.certified(certificates, tip)) if picture and gains else None,
+        "nothing": headline.nothing(records, picture),
+        "baseline": first.metric.shown(first.value),
+        "figures": headline.figures(records, time),
+        "noisy": bool(picture and any(kept.sigma for kept in picture.kept)),
+        "failures": bool(picture and picture.failed),
+        "kept": [sections.merged(record, gains[record.id]) for record in records if record.id in gains],
+        "near": [sections.near(record) for record in headline.near_misses(records)],
+        "learnt": headline.learnt(records),
+        "certificates": [(each.id, view.sentence(each)) for each in certificates],
+        "shelf": view.certificates(certificates, openings(ledger.repo, first.task, first.profile)),
+        "time": sections.shares(time),
+        "agents": sections.agents(records, gains),
+        "programs": sections.programs(ledger, records, gains),
+        "paid": any(view.usage(record) for record in records),
+        "groups": sections.groups(records),
+        "notebook": text.plain(prompt.notebook(records), prompt.NOTEBOOK_CHARS),
+        "total": len(records),
+        "rows": bundle.pack(detail.rows(records) | {"chunk": bundle.CHUNK}),
+        "picture": bundle.pack(sections.drawn(picture)) if picture else "",
+        "still": still(picture) if picture else None,
+        "chunks": bundle.chunks(detail.details(ledger, records, lineage(ledger, records, tip))),
+        "made_by": f"harness {__version__}",
+        "conditions": sections.conditions(first),
+    }
+
+
+def _picture(records: list[Record]) -> Picture | None:
+    """What is to be drawn; None when there is no baseline to compare with."""
+    try:
+        return prepare(records)
+    except UserError:
+        return None

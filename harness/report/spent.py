@@ -1,0 +1,85 @@
+"""Where the time of a night went. Pure.
+
+Records say when an experiment began, what its agent took and what each phase of its runs took. From that follow the hours in
+which the harness was at work: a pause of more than STOPPED_S between two experiments is one in which it was not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from harness.models import Measurement, Record
+
+STOPPED_S = 1800.0
+TIMED = ("train", "run")  # the phase that a budget is for, as referees name it
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds. `active`: the harness was at work; `stopped`: it was not; `phases`: agents' time, then that of runs by phase."""
+
+    active: float
+    stopped: float
+    phases: dict[str, float]
+
+    @property
+    def timed(self) -> float:
+        """In the runs' timed phase, over all of them."""
+        return sum(self.phases.get(name, 0.0) for name in TIMED)
+
+    @property
+    def waiting(self) -> float:
+        """What is left of the time at work; 0 where phases overlapped so much that nothing is known of it."""
+        return max(0.0, self.active - sum(self.phases.values()))
+
+    @property
+    def busy(self) -> float | None:
+        """Runs in their timed phase at a time, on average: 0.8 is four fifths of the time."""
+        return self.timed / self.active if self.active else None
+
+
+def spent(records: list[Record]) -> Spent:
+    """What a night's records say of its time."""
+    found: dict[str, float] = {"agent": 0.0}
+    spans = []
+    for record in records:
+        work = agent_s(record)
+        found["agent"] += work
+        for run in record.measurements:
+            for name, seconds in phases(run).items():
+                found[name] = found.get(name, 0.0) + seconds
+                work += seconds
+        if record.started:
+            began = datetime.fromisoformat(record.started).timestamp()
+            spans.append((began, max(began + work, min(_updated(record), began + 1.25 * work + 60))))
+    spans.sort()
+    active = stopped = 0.0
+    until = spans[0][0] if spans else 0.0
+    for began, ended in spans:
+        gap = max(0.0, began - until)
+        stopped += gap if gap > STOPPED_S else 0.0
+        active += (gap if gap <= STOPPED_S else 0.0) + max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return Spent(active, stopped, {name: value for name, value in found.items() if value})
+
+
+def agent_s(record: Record) -> float:
+    """Seconds that an experiment's agent took, earlier tries included."""
+    proposal = record.proposal
+    return proposal.seconds + sum(each.seconds for each in proposal.tries) if proposal else 0.0
+
+
+def runs_s(record: Record) -> float:
+    """Seconds of all runs of an experiment."""
+    return sum(sum(phases(run).values()) for run in record.measurements)
+
+
+def phases(run: Measurement) -> dict[str, float]:
+    """Seconds of a run by phase; what a referee calls "total" is their sum and no phase."""
+    return {name: seconds for name, seconds in run.seconds.items() if name != "total"}
+
+
+def _updated(record: Record) -> float:
+    """When the record was last written; a revived or controlled one may say long after it was closed."""
+    return datetime.fromisoformat(record.updated or record.started).timestamp()

@@ -1,0 +1,70 @@
+"""Text of agents, logs and code -> text that a page can show: bounded, and without anything that moves or hides other text.
+
+A page sets such text as text, never as HTML; what is taken away here are the characters that deceive a reader all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from harness import prompt
+from harness.models import Record
+from harness.proposal import printable
+
+ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+LINE_CHARS = 400
+
+
+def plain(text: str, limit: int) -> str:
+    """Prose without escape sequences, control characters and marks that turn the direction of reading; `limit` characters."""
+    text = ESCAPE.sub("", text[: 2 * limit])
+    text = text if text.replace("\n", "").replace("\t", "").isprintable() else printable(text)
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def line(text: str, limit: int) -> str:
+    """The same on one line."""
+    return " ".join(plain(text, limit).split())
+
+
+def title(record: Record, limit: int = 160) -> str:
+    """A proposal's title; an arrow made of two signs would be broken between them at the end of a line."""
+    return line(prompt.title(record), limit).replace("->", "→")
+
+
+def log(text: str, limit: int) -> str:
+    """The end of a log; of a line that was rewritten in place, such as a progress bar, what stood there last."""
+    kept = []
+    for each in text[-limit:].strip("\n").split("\n"):
+        shown = plain(each.rstrip("\r").rsplit("\r", 1)[-1], limit)
+        kept.append(shown if len(shown) <= LINE_CHARS else f"{shown[:LINE_CHARS]}… (+{len(shown) - LINE_CHARS:,} characters)")
+    return "\n".join(kept)
+
+
+def code(text: str) -> str:
+    """A line of code: what cannot be seen is spelt out, since it is part of what was changed (Boucher and Anderson 2021)."""
+    shown = "".join(c if c.isprintable() or c == "\t" else f"<U+{ord(c):04X}>" for c in text[: LINE_CHARS + 1])
+    return shown if len(text) <= LINE_CHARS else f"{shown[:LINE_CHARS]}… (+{len(text) - LINE_CHARS:,} characters)"
+
+
+def number(value: float | None, digits: int = 6) -> float | None:
+    """A number as JSON may hold it; None for what is none."""
+    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of one."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def signed(figure: str) -> str:
+    """A figure with a minus sign that is as wide as its plus."""
+    return figure.replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 7.4 h, 12 min, 3.2 s."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

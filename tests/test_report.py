@@ -1,0 +1,269 @@
+"""What the report is made from: time, standings, ideas, diffs, texts; and the commands that show a night."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import long_night
+import pytest
+from conftest import Lab, make_lab
+
+from harness import git
+from harness.ledger import Ledger
+from harness.models import Measurement, Proposal, Record
+from harness.report import bundle, detail, difference, headline, ideas, sections, standing, text
+from harness.report.graph import graph
+from harness.report.lineage import lineage
+from harness.report.page import page, policy
+from harness.report.progress import prepare
+from harness.report.spent import spent
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    folder = tmp_path_factory.mktemp("night") / "lab"
+    long_night.make(folder, 60, 8)
+    return Ledger(git.open_repo(folder), "t")
+
+
+def test_every_referee_phase_and_every_gap_of_the_night_is_counted_once(ledger: Ledger) -> None:
+    first, second, *_ = ledger.records()
+    one = spent([first, second])
+    assert one.phases["agent"] == second.proposal.seconds  # type: ignore[union-attr]
+    assert one.phases["train"] == 600
+    assert one.stopped == 0
+    assert one.active == pytest.approx(340 + one.phases["agent"] + 323.5, abs=2)
+    assert one.busy == pytest.approx(600 / one.active)
+    late = second.model_copy(update={"started": "2026-11-22T08:00:00+00:00", "updated": "2026-11-22T08:06:00+00:00"})
+    paused = spent([first, late])
+    assert paused.stopped > 9 * 3600
+    assert paused.active < 900
+    revived = second.model_copy(update={"updated": "2027-01-01T00:00:00+00:00"})
+    assert spent([first, revived]).active < 1000, "a record that was written to long afterwards is no long night"
+
+
+def test_a_sum_that_a_referee_reports_beside_its_phases_is_no_phase(ledger: Ledger) -> None:
+    run = Measurement(status="ok", value=1.0, seconds={"train": 10.0, "evaluate": 2.0, "total": 12.0})
+    record = ledger.records()[0].model_copy(update={"measurements": [run]})
+    assert spent([record]).phases == {"train": 10.0, "evaluate": 2.0}
+    assert detail.rows([record])["seconds"] == [12.0]
+
+
+def test_standings_add_up(ledger: Ledger) -> None:
+    records = ledger.records()
+    gains = {f"{kept.number:04d}": kept.gain for kept in prepare(records).kept[1:]}
+    found = standing.standings(records, gains, lambda record: record.experiment.agent)
+    assert sum(sum(each.counts.values()) for each in found) == 60
+    assert sum(each.gain for each in found) == pytest.approx(records[0].value - min(r.value for r in records if r.value))  # type: ignore[operator]
+    assert {each.name for each in found} == set(long_night.AGENTS)
+    tuner = next(each for each in found if each.name == "tuner")
+    assert tuner.usd == 0
+    assert all(a >= b for each in found for (_, a), (_, b) in zip(each.hits, each.hits[1:], strict=False))
+    programs = sections.programs(ledger, records, gains)
+    assert [row["name"] for row in programs] == ["version 1", "version 2", "version 3"]
+    assert ("+", "Simple changes first.") in programs[1]["changes"]
+    assert [row["count"] for row in programs] == [20, 20, 20]
+
+
+def titled(record: Record, title: str, gain: float = 0.0) -> Record:
+    assert record.verdict
+    verdict = record.verdict.model_copy(update={"status": "discard", "gain": gain})
+    return record.model_copy(update={"proposal": Proposal(title=title), "verdict": verdict})
+
+
+def test_ideas_are_grouped_by_what_they_are_about_not_by_what_they_do_to_it(ledger: Ledger) -> None:
+    titles = ["Raise the warmup", "Longer warmups", "Lower weight decay", "Use weight decay on embeddings", "MATRIX_LR 1 -> 2"]
+    records = [titled(ledger.records()[0], title, gain) for gain, title in enumerate(titles)]
+    groups, others = ideas.grouped(records)
+    assert [(group.name, len(group.records)) for group in groups] == [("warmup", 2), ("weight", 2)]
+    assert groups[0].records[0].proposal.title == "Longer warmups", "best first"  # type: ignore[union-attr]
+    assert [other.proposal.title for other in others] == ["MATRIX_LR 1 -> 2"]  # type: ignore[union-attr]
+
+
+PATCH = """\
+diff --git a/src/a.py b/src/a.py
+--- a/src/a.py
++++ b/src/a.py
+@@ -1,3 +1,3 @@ def f():
+ x = 1
+-LR = 0.01  # rate
++LR = 0.025  # rate
+---- a comment, not a header
++evil = "\u202e"
+"""
+
+
+def test_a_diff_keeps_its_lines_and_marks_what_differs() -> None:
+    (file,) = difference.read(PATCH)
+    assert file["name"] == "src/a.py"
+    (hunk,) = file["hunks"]
+    lines = [(sign, "".join(part for _, part in pieces)) for sign, pieces in hunk["lines"]]
+    assert lines == [
+        (" ", "x = 1"),
+        ("-", "LR = 0.01  # rate"),
+        ("+", "LR = 0.025  # rate"),
+        ("-", "--- a comment, not a header"),
+        ("+", 'evil = "<U+202E>"'),
+    ]
+    marked = [[part for kind, part in pieces if kind.endswith("!")] for _, pieces in hunk["lines"][1:3]]
+    assert marked == [["0.01"], ["0.025"]]
+    assert ("c", "# rate") in hunk["lines"][1][1]
+
+
+def test_a_diff_of_any_size_is_bounded_and_says_so() -> None:
+    body = "".join(f"+{'x' * 5000}\n" for _ in range(2000))
+    (file,) = difference.read(f"diff --git a/a.b b/a.b\n--- a/a.b\n+++ b/a.b\n@@ -0,0 +1,2000 @@\n{body}")
+    assert file["more"]
+    assert len(json.dumps(file)) < 60_000
+    short = difference.read("diff --git a/a b/a\n--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\\ No newline at end of file\n")
+    assert short == [{"name": "a", "hunks": [{"at": "@@ -1 +0,0 @@", "lines": [("-", [("", "gone")])]}]}]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07x", "red x"),
+        ("a\u202eb\u2066c\u200f", "abc"),
+        ("half \ud800 pair", "half  pair"),
+        ("10%\r50%\r100%\r\nnext", "100%\nnext"),
+        ("m" * 1_000_000, None),
+    ],
+)
+def test_logs_are_harmless_and_bounded(given: str, shown: str | None) -> None:
+    found = text.log(given, 4000)
+    assert found == shown if shown is not None else len(found) < 500
+    json.dumps(found, ensure_ascii=False).encode()
+
+
+def test_what_is_no_number_is_none_and_curves_are_means() -> None:
+    assert [text.number(value) for value in (float("nan"), float("inf"), None, 1.23456789)] == [None, None, None, 1.23457]
+    table = "".join(f"{n}\t{n % 2}\n" for n in range(1000)) + "x\ty\n1001\tnan\n"
+    steps, losses = detail.curve(table)
+    assert len(steps) == len(losses) <= detail.CURVE_POINTS
+    assert set(losses) <= {0.42857, 0.5, 0.57143}
+    assert detail.curve("1\t2\n") == []
+
+
+def unpacked(block: str) -> Any:
+    return json.loads(gzip.decompress(base64.b64decode(block)))
+
+
+def test_of_too_many_the_most_telling_keep_their_diff(ledger: Ledger) -> None:
+    records = ledger.records()
+    few = detail.chosen(records, 15)
+    kept = {r.id for r in records if r.verdict and r.verdict.status == "keep"}
+    assert kept < few
+    assert len(few) == 15
+    found = detail.details(ledger, records, lineage(ledger, records, git.commit_of(ledger.repo, ledger.lab)))
+    assert all("diff" in each for each in found[1:])
+    assert [each["id"] for each in unpacked(bundle.chunks(found)[1])] == [r.id for r in records[bundle.CHUNK : 2 * bundle.CHUNK]]
+
+
+def test_the_incumbent_is_the_one_that_the_lab_branch_had(ledger: Ledger) -> None:
+    records = ledger.records()
+    line = lineage(ledger, records, git.commit_of(ledger.repo, ledger.lab))
+    latest = "0000"
+    for record in records[1:]:
+        assert line.incumbent[record.experiment.base] == latest
+        assert record.verdict
+        latest = record.id if record.verdict.status == "keep" else latest
+    assert set(line.merge) == {r.id for r in records[1:] if r.verdict and r.verdict.status == "keep"}
+
+
+def test_the_graph_shows_who_hangs_from_whom(ledger: Ledger) -> None:
+    records = ledger.records()
+    line = lineage(ledger, records, git.commit_of(ledger.repo, ledger.lab)).incumbent
+    lines = graph(records, records, line).splitlines()
+    assert lines[-1].startswith("*   0000 keep")
+    assert sum(each.startswith("*") for each in lines) == 1 + len(set(line.values()) - {"0000"})
+    assert sum(each.startswith(("| -", "| !")) for each in lines) == 61 - len(set(line.values()))
+    assert "(from" not in "".join(lines)
+    stale = records[-1].model_copy(update={"experiment": records[1].experiment.model_copy(update={"id": "0060"})})
+    assert "(from 0000)" in graph([*records[:-1], stale], records[-1:], line)
+
+
+def test_nothing_kept_shows_what_came_nearest_and_what_was_learnt(tmp_path: Path) -> None:
+    long_night.make(tmp_path / "lab", 30, 0)
+    ledger = Ledger(git.open_repo(tmp_path / "lab"), "t")
+    html = page(ledger)
+    assert "Nothing was better than the baseline by more than the noise." in html
+    assert "Nearest misses" in html
+    near = headline.near_misses(ledger.records())
+    chances = [r.verdict.probability for r in near if r.verdict]
+    assert chances == sorted(chances, reverse=True)  # type: ignore[type-var]
+    assert all(f'href="#{r.id}"' in html for r in near)
+    assert "Two runs of the same code differ by" in html
+    assert "did not get as far as a value" in html
+
+
+def test_a_night_that_has_hardly_begun_has_a_page(tmp_path: Path) -> None:
+    def begun(record: Record) -> Record:
+        return record.model_copy(update={"state": "measuring", "verdict": None, "measurements": []})
+
+    long_night.make(tmp_path / "begun", 0, 0, begun)
+    html = page(Ledger(git.open_repo(tmp_path / "begun"), "t"))
+    assert "The baseline has no value yet." in html
+    long_night.make(tmp_path / "first", 1, 0, lambda record: begun(record) if record.id != "0000" else record)
+    html = page(Ledger(git.open_repo(tmp_path / "first"), "t"))
+    assert "no experiment has ended yet" in html
+    assert unpacked(re.findall(r'id="rows">([^<]+)<', html)[0])["status"] == ["keep", "open"]
+
+
+def test_a_page_of_a_hundred_is_small_and_names_nobody_else(ledger: Ledger) -> None:
+    html = page(ledger)
+    assert len(html.encode()) < 1_000_000
+    own = re.sub(r"/\*!.*?\*/", "", html, flags=re.DOTALL)
+    assert not re.search(r"https?://|//cdn|@import|url\(", own)
+    assert re.findall(r"<script[^>]*>", html).count("<script>") == 1
+    assert not re.search(r"\son[a-z]+=|style=", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
+    style, script = (re.search(f"<{name}>(.*?)</{name}>", html, re.DOTALL)[1] for name in ("style", "script"))  # type: ignore[index]
+    assert policy(style, script).replace("'", "&#39;") in html
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    lab = make_lab(tmp_path_factory.mktemp("real"))
+    lab.harness("run", "toy", "--tag", "t", "--agent", "better", "--agent", "crash", "--agent", "worse", "--experiments", "3")
+    return lab
+
+
+def test_a_real_night_from_the_command_line(real: Lab) -> None:
+    said = real.harness("report").stdout
+    assert said.startswith("report-t.html (0.")
+    html = (real.path / "report-t.html").read_text()
+    assert "Move X towards three" in html
+    real.harness("report", "--out", "other.html")
+    assert (real.path / "other.html").stat().st_size == (real.path / "report-t.html").stat().st_size
+    assert "name a file in a folder that exists" in real.harness("report", "--out", "no/where.html", code=1).stderr
+    assert "name a file" in real.harness("report", "--out", ".", code=1).stderr
+    (rows,) = re.findall(r'id="rows">([^<]+)<', html)
+    assert unpacked(rows)["status"] == ["keep", "keep", "crash", "discard"]
+    (chunk,) = re.findall(r'class="chunk">([^<]+)<', html)
+    assert "ValueError: 7" in unpacked(chunk)[2]["logs"][0][1]
+    assert [row[3] for row in real.rows()] == ["keep", "keep", "crash", "discard"]
+
+
+def test_the_log_shows_what_is_asked_for(real: Lab) -> None:
+    def found(*args: str) -> list[str]:
+        return [record["experiment"]["id"] for record in json.loads(real.harness("log", "--json", *args).stdout)]
+
+    assert found() == ["0000", "0001", "0002", "0003"]
+    assert found("--status", "keep", "--status", "crash") == ["0000", "0001", "0002"]
+    assert found("--agent", "worse") == ["0003"]
+    assert found("--grep", "TOWARDS") == ["0001"]
+    assert found("--grep", "0002") == ["0002"]
+    assert found("--last", "2", "--status", "keep") == ["0000", "0001"]
+    assert found("--status", "open") == []
+    table = real.harness("log", "--status", "crash").stdout.splitlines()
+    assert len(table) == 4
+    assert table[-1].startswith("1 crash, 1 discard, 1 keep"), "the summary is of the whole night"
+    assert len(real.harness("log", "--tsv", "--agent", "worse").stdout.splitlines()) == 2
+    tree = real.harness("log", "--graph").stdout.splitlines()
+    assert [line[:4] for line in tree] == ["| - ", "| ! ", "|/", "*   ", "*   "]
+    assert "choose from keep, discard" in real.harness("log", "--status", "kept", code=1).stderr
+    assert "no experiment of this night is its" in real.harness("log", "--agent", "nobody", code=1).stderr
