@@ -93,7 +93,7 @@ def test_agents_and_doctor_say_what_is_there(lab: Lab) -> None:
         file.write("told:\n  argv: [sh]\n  model: m1\n  version_cmd: [sh, -c, 'echo told 1.2']\n")
     found = {each["name"]: each for each in parsed(lab, "agents")}
     told = {"name": "told", "installed": True, "version": "told 1.2", "model": "m1", "install": ""}
-    assert found["told"] == {**told, "key": "no key needed", "last_failure": None}
+    assert found["told"] == {**told, "key": "no key needed", "last_failure": None, "weaker": ""}
     assert not found["gone"]["installed"]
     assert "not installed: npm install -g no-such-cli" in lab.harness("agents").stdout
     assert all(check["problem"] is None for check in parsed(lab, "doctor"))
