@@ -17,6 +17,7 @@ from harness import git, gpus
 from harness.bench import Bench
 from harness.board import Board
 from harness.gateway.client import Gateway
+from harness.gateway.control import State
 from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
 from harness.protocols import Agent, Cancel, Line
@@ -25,6 +26,7 @@ from harness.state import Status
 from harness.steps import Step, reached
 
 T = TypeVar("T")
+LEAVE_S = 20.0  # that an agent has to notice that its provider will answer nothing for long
 PATIENCE_S = 120.0  # the gateway itself holds a request back for so long
 LOOK_S = 0.1  # how often somebody asks whether the user wants to stop
 PAUSES = {"auth": math.inf, "quota": 1800.0}  # seconds that an agent is not asked after such an outcome
@@ -72,6 +74,7 @@ class Night(Bench):
     versions: dict[str, str] = field(default_factory=dict)
     paused: dict[str, Pause] = field(default_factory=dict)
     guarded: set[str] = field(default_factory=set)
+    barred_since: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
@@ -114,6 +117,19 @@ class Night(Bench):
         if not line or not self.gateway or not self.gateway.closed.trouble:
             return None
         return Outcome(kind=self.gateway.closed.trouble, reason=self.gateway.closed.reason)
+
+    def barred(self, agent: str) -> Outcome | None:
+        """Why an agent at work may be ended: for a while its provider has refused everything, and will do so for longer."""
+        state = self.gateway.latest if self.gateway else State()
+        wait, found = state.waiting.get(agent), None
+        if agent in state.refused:
+            found = Outcome(kind="auth", reason=state.refused[agent])
+        elif wait and (wait.until is None or wait.until - time.time() > PATIENCE_S):
+            found = Outcome(kind="quota", reason=wait.reason)
+        if found is None:
+            self.barred_since.pop(agent, None)
+            return None
+        return found if time.monotonic() - self.barred_since.setdefault(agent, time.monotonic()) > LEAVE_S else None
 
     def pause(self, agent: str, outcome: Outcome) -> None:
         """Ask an agent no more, or not for a while, when its account is what stops it."""

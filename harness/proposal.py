@@ -8,11 +8,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness import static
+from harness import git, static
 from harness.harvest import Harvest, Snapshot, Unusable, harvest
 from harness.models import Outcome, Proposal, Task, Verdict
 from harness.outcome import Said
 from harness.protocols import Exit
+from harness.simplicity import tokens
 
 TITLE_CHARS = 100
 TEXT_CHARS = 8000
@@ -49,6 +50,15 @@ def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, v
 def nothing_changed(outcome: Outcome) -> Verdict:
     """Invalid when the agent chose to change nothing. Void when it failed or was kept from working: no idea was tried."""
     return Verdict(status="invalid" if outcome.kind == "unchanged" else "void", reason=printable(outcome.reason))
+
+
+def added(repo: git.Repo, before: dict[str, str], changed: dict[str, str | None]) -> int:
+    """Tokens of code that a change adds."""
+    count = 0
+    for name, blob in changed.items():
+        count += tokens(name, git.read(repo, blob) if blob else None)
+        count -= tokens(name, git.read(repo, before[name]) if name in before else None)
+    return count
 
 
 def printable(text: str) -> str:

@@ -15,10 +15,9 @@ from harness.models import Outcome, Record, Try, Verdict
 from harness.night import PAUSES, Night
 from harness.outcome import Said
 from harness.patterns import editable_files
-from harness.proposal import describe, nothing_changed, slug, take
+from harness.proposal import added, describe, nothing_changed, slug, take
 from harness.protocols import Agent, Cancel, Exit
 from harness.scheduling import aside
-from harness.simplicity import tokens
 from harness.steps import Step, reached
 from harness.workspace import agent_box, link_inputs, show_papers, worktree
 
@@ -152,15 +151,16 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
 
             def work(stop: Cancel) -> Exit | None:
                 def gone() -> bool:
-                    return cancel() or night.interrupt.soon or stop()
+                    return cancel() or night.interrupt.soon or stop() or night.barred(spec.name) is not None
 
                 with logins.home_of(spec, session.home, gone) as home:
                     mine = replace(box, home=home, gateway=line)
                     return agent.propose(asked, mine, log, seed, seconds, gone, session.id) if home else None
 
             ended = await aside(work)
-        trouble = night.trouble(line)  # at once, before any other line is closed
-        if ended is None or ended.cancelled:
+        barred = night.barred(spec.name) if ended and ended.cancelled and not night.interrupt.soon else None
+        trouble = night.trouble(line) or barred  # at once, before any other line is closed
+        if ended is None or (ended.cancelled and not barred):
             return None
         if not folder.is_dir():
             return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
@@ -200,7 +200,7 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     proposal = describe(work.ended, work.said, work.found, work.outcome, night.versions.get(agent.spec.name, ""))
     usage = night.gateway.usage(record.id) if night.gateway and agent.spec.provider else None
     network = agent.spec.network if agent.spec.outside else ""
-    more = added(night, git.files(night.repo, record.experiment.base), work.changed)
+    more = added(night.repo, git.files(night.repo, record.experiment.base), work.changed)
     told = {"files": work.changed, "tries": tries, "usage": usage, "network": network, "added": more}
     record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
@@ -218,15 +218,6 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     branch = f"exp/{night.ledger.tag}/{record.id}-{slug(proposal.title)}"
     experiment = record.experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
     return night.ledger.save(record.model_copy(update={"experiment": experiment, "state": "measuring"}), Step.PROPOSED, texts)
-
-
-def added(night: Night, before: dict[str, str], changed: dict[str, str | None]) -> int:
-    """Tokens of code that a change adds."""
-    count = 0
-    for name, blob in changed.items():
-        count += tokens(name, git.read(night.repo, blob) if blob else None)
-        count -= tokens(name, git.read(night.repo, before[name]) if name in before else None)
-    return count
 
 
 def candidate_message(record: Record) -> str:

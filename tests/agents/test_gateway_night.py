@@ -129,6 +129,20 @@ def test_a_fallback_proposes_while_a_quota_is_used_up(lab: Lab) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(("behaviour", "kind"), [("quota", "quota"), ("auth", "auth")])
+def test_an_agent_that_tries_for_ever_is_ended_when_its_provider_will_not_answer(lab: Lab, behaviour: Any, kind: str) -> None:
+    lab.env["TEST_LLM_KEY"] = SECRET
+    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 900")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "time to propose")
+    with Provider(behaviour).serving() as provider:
+        entry(lab, "asker", "import time\nwhile True: print(ask()); time.sleep(0.5)", provider.url)
+        lab.harness("run", "--agent", "asker", "--fallback", "better", "--tag", "t", "--experiments", "1")
+    first, second = records(lab)
+    assert (first["proposal"]["outcome"]["kind"], first["verdict"]["status"]) == (kind, "void")
+    assert (second["experiment"]["agent"], second["verdict"]["status"]) == ("better", "keep")
+
+
+@pytest.mark.heavy
 def test_without_a_fallback_a_night_waits_for_the_reset_and_says_so(lab: Lab) -> None:
     lab.env["TEST_LLM_KEY"] = SECRET
     with Provider("quota", reset_s=5000).serving() as provider:
