@@ -136,6 +136,7 @@ def test_a_strangers_commit_on_the_lab_branch_there_is_refused(there: Lab, hub: 
     assert hub.git("for-each-ref") == before
 
 
+@pytest.mark.heavy
 def test_a_pull_request_of_somebody_else_decides_nothing(there: Lab, hub: Hub) -> None:
     """With our mark in its text and our branch's name, but from a fork."""
     night(there, "a")
