@@ -150,6 +150,20 @@ def test_a_pull_request_of_somebody_else_decides_nothing(there: Lab, hub: Hub) -
     assert statuses(there) == ["keep", "rejected"]
 
 
+@pytest.mark.heavy
+def test_what_was_merged_there_and_conflicts_here_is_rejected_with_the_reason(there: Lab, hub: Hub) -> None:
+    night(there, "c", "a")
+    there.harness("review", "--push")
+    hub.merge(1)
+    there.harness("accept", "2")
+    there.harness("sync")
+    assert statuses(there) == ["keep", "rejected", "keep"]
+    (decision,) = record(there, "0001")["review"]["decisions"]
+    assert "merged by grace, but what was merged here before changed the same lines of toy/solution.py" in decision["reason"]
+    assert there.git("rev-parse", "autoresearch/t^{tree}") == record(there, "0002")["experiment"]["tree"]
+    assert hub.git("rev-parse", "autoresearch/t") == tip(there)
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [
