@@ -24,7 +24,7 @@ def offer(record: Record, remote: str, into: str) -> Offer:
     assert proposal is not None
     label = "simplify" if verdict.simpler else verdict.status
     parts = [
-        f"<!-- harness experiment {experiment.tag}/{record.id} -->",
+        f"<!-- harness experiment {experiment.tag}/{record.id} {experiment.commit} -->",
         f"**{label}**: {quoted(verdict.reason, 2 * CELL)}",
         "",
         fenced(f"{proposal.title}\n\n{proposal.hypothesis}".strip()),

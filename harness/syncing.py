@@ -16,9 +16,12 @@ from harness.ledger import Ledger, checked_out, now
 from harness.models import Decision, Record, UserError
 from harness.offers import offer
 from harness.ontop import author_of, descends
+from harness.proposal import printable
 from harness.protocols import Answer, Forge, Offer
 from harness.remote import Remote, tracked
 from harness.steps import Step, reached
+
+MOST_CHARS = 300  # of what a forge says of people
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def listen(link: Link) -> None:
 def hear(link: Link, record: Record, answer: Answer, lab: str | None) -> None:
     """One person's answer as a decision; what cannot be merged here any more is rejected, with the reason."""
     merged = answer.merged if answer.merged and lab and _known(link.repo, answer.merged, lab) else None
-    kind, reason, by = answer.kind, answer.reason, answer.by
+    kind, reason, by = answer.kind, printable(answer.reason)[:MOST_CHARS], printable(answer.by)[:MOST_CHARS]
     if kind == "accept" and (names := review.conflicts(link.ledger, record)):
+        reason = f"merged by {by}, but what was merged here before changed the same lines of {', '.join(names)}"
         kind, by, merged = "reject", review.US, None
-        reason = f"merged by {answer.by}, but what was merged here before changed the same lines of {', '.join(names)}"
     decide(link.repo, link.ledger.tag, record.id, Decision(kind=kind, reason=reason, by=by, at=now(), merged=merged))
     link.say(f"{record.id}: {kind}ed by {by}")
 

@@ -136,6 +136,7 @@ def test_a_strangers_commit_on_the_lab_branch_there_is_refused(there: Lab, hub: 
     assert hub.git("for-each-ref") == before
 
 
+@pytest.mark.heavy
 def test_a_pull_request_of_somebody_else_decides_nothing(there: Lab, hub: Hub) -> None:
     """With our mark in its text and our branch's name, but from a fork."""
     night(there, "a")
@@ -147,6 +148,20 @@ def test_a_pull_request_of_somebody_else_decides_nothing(there: Lab, hub: Hub) -
     hub.pulls[0]["head"]["repo"]["full_name"] = "O/R"
     there.harness("sync")
     assert statuses(there) == ["keep", "rejected"]
+
+
+@pytest.mark.heavy
+def test_what_was_merged_there_and_conflicts_here_is_rejected_with_the_reason(there: Lab, hub: Hub) -> None:
+    night(there, "c", "a")
+    there.harness("review", "--push")
+    hub.merge(1)
+    there.harness("accept", "2")
+    there.harness("sync")
+    assert statuses(there) == ["keep", "rejected", "keep"]
+    (decision,) = record(there, "0001")["review"]["decisions"]
+    assert "merged by grace, but what was merged here before changed the same lines of toy/solution.py" in decision["reason"]
+    assert there.git("rev-parse", "autoresearch/t^{tree}") == record(there, "0002")["experiment"]["tree"]
+    assert hub.git("rev-parse", "autoresearch/t") == tip(there)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def outside(body: str) -> str:
 def test_what_candidates_wrote_is_only_text() -> None:
     shown = offers.offer(record(HOSTILE), "origin", "autoresearch/t")
     text = outside(shown.body)
-    assert text.startswith("<!-- harness experiment t/0007 -->\n")
+    assert text.startswith(f"<!-- harness experiment t/0007 {'1' * 40} -->\n")
     rest = text.partition("\n")[2]
     assert not re.search(r"[@#](?=\w)|\bGH-(?=\w)|(?<!\\)[<\[]|http://", rest)
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in rest.split("\n") if line.startswith("|") and "\\|" in line)

@@ -14,7 +14,7 @@ def solution(**values: float) -> str:
 
 
 def test_picks_go_onto_a_branch_and_nothing_else_is_touched(lab2: Lab) -> None:
-    night(lab2, "a", "late", "c")
+    night(lab2, "a", "late")
     lab2.git("branch", "mine")
     (lab2.path / "toy/solution.py").write_text("my own work, not committed\n")
     before = lab2.git("status", "--porcelain"), lab2.git("rev-parse", "HEAD")
@@ -25,6 +25,13 @@ def test_picks_go_onto_a_branch_and_nothing_else_is_touched(lab2: Lab) -> None:
     commit = record(lab2, "0001")["experiment"]["commit"]
     assert f"(cherry picked from commit {commit})" in lab2.git("log", "-1", "--format=%B", "mine~1")
     assert (lab2.git("status", "--porcelain"), lab2.git("rev-parse", "HEAD")) == before
+
+
+@pytest.mark.heavy
+def test_what_cannot_be_picked_is_refused_before_anything_is_touched(lab2: Lab) -> None:
+    night(lab2, "a", "late", "c")
+    lab2.git("branch", "mine")
+    lab2.harness("pick", "1", "--onto", "mine")
     tip = lab2.git("rev-parse", "mine")
     assert "0001 is in mine already" in lab2.harness("pick", "1", "--onto", "mine").stdout
     refused = lab2.harness("pick", "2", "3", "--onto", "mine", code=1).stderr

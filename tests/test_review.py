@@ -11,7 +11,10 @@ from typing import Any
 
 import pexpect
 import pytest
-from conftest import Lab, heavy
+from conftest import Lab
+
+from harness import git
+from harness.ledger import Ledger
 
 MORTAL = Path(__file__).with_name("mortal.py")
 RUN = ("run", "--tag", "t", "--review")
@@ -42,7 +45,7 @@ def record(lab: Lab, name: str) -> Any:
 
 
 def statuses(lab: Lab) -> list[str]:
-    return [line.split()[1] for line in lab.harness("log", "--tag", "t").stdout.splitlines() if line[:4].isdigit()]
+    return [found.status for found in Ledger(git.open_repo(lab.path), "t").records()]
 
 
 def branches(lab: Lab) -> list[str]:
@@ -53,6 +56,7 @@ def tip(lab: Lab) -> str:
     return lab.git("rev-parse", "autoresearch/t")
 
 
+@pytest.mark.heavy
 def test_a_winner_waits_on_its_branch_and_the_search_goes_on_from_the_tip(lab2: Lab) -> None:
     night(lab2, "a", "b")
     assert statuses(lab2) == ["keep", "waiting", "waiting"]
@@ -60,6 +64,7 @@ def test_a_winner_waits_on_its_branch_and_the_search_goes_on_from_the_tip(lab2: 
     assert tip(lab2) == lab2.git("rev-parse", "main")
     assert record(lab2, "0002")["experiment"]["base"] == tip(lab2)
     assert record(lab2, "0001")["verdict"]["status"] == "keep"
+    assert "0001 waiting        2.00" in lab2.harness("log").stdout
     listed = lab2.harness("review").stdout
     assert "0001      2.00         +2  a         Lower A\n     would be merged as it was measured" in listed
     assert [each["experiment"]["id"] for each in json.loads(lab2.harness("review", "--json").stdout)] == ["0001", "0002"]
@@ -71,6 +76,7 @@ def test_a_winner_waits_on_its_branch_and_the_search_goes_on_from_the_tip(lab2: 
     assert branches(lab2) == ["exp/t/0001-lower-a", "exp/t/0002-lower-b"]
 
 
+@pytest.mark.heavy
 def test_accept_merges_the_measured_tree_and_the_reason_ends_in_the_record(lab2: Lab) -> None:
     night(lab2, "a")
     said = lab2.harness("accept", "1", "--reason", "plausible, and small").stdout
@@ -116,6 +122,7 @@ def test_a_gain_that_does_not_survive_the_merge_is_not_merged(lab2: Lab) -> None
     assert statuses(lab2) == ["keep", "keep", "accepted", "discard"]
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_merged_is_refused_before_anything_is_touched(lab2: Lab) -> None:
     night(lab2, "c", "a")
     lab2.harness("accept", "2")
@@ -171,7 +178,8 @@ def mortal(lab: Lab, *words: str) -> int:
     return done.returncode
 
 
-@pytest.mark.parametrize("step", ["DECIDED", *heavy("DECISION_MADE", "MERGE_WRITTEN", "MERGED", "SETTLED")])
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", ["DECISION_MADE", "DECIDED", "MERGE_WRITTEN", "MERGED", "SETTLED"])
 def test_killed_while_something_is_accepted(lab2: Lab, step: str) -> None:
     night(lab2, "a")
     assert mortal(lab2, "kill", step, "1", "accept", "1", "--reason", "yes") == -9

@@ -37,7 +37,7 @@ class GitHub:
         """`repository` is owner/name; nothing is asked yet."""
         self._host, self._repository = host, repository
         self.url = f"https://{host}/{repository}.git"
-        self._known: dict[str, Any] | None = None
+        self._known: list[dict[str, Any]] | None = None
 
     def token(self) -> str:
         """The token, which git may show to this host."""
@@ -64,7 +64,7 @@ class GitHub:
             if known := self._find(offer):
                 return str(known["html_url"])
             raise UserError(f"GitHub did not open a pull request for {offer.branch}: {refused}") from None
-        self._known = {**(self._known or {}), offer.branch: made}
+        self._known = [*(self._known or []), made]
         with suppress(Unprocessable):  # no label is no reason to stop
             self._rest.post(f"/repos/{self._repository}/issues/{made['number']}/labels", {"labels": [offer.label]})
         return str(made["html_url"])
@@ -94,11 +94,10 @@ class GitHub:
         if self._known is None:
             query = {"state": "all", "base": offer.into, "sort": "created", "direction": "desc"}
             listed = list(self._rest.pages(f"/repos/{self._repository}/pulls", **query))
-            here = [each for each in reversed(listed) if self._ours(each)]
-            self._known = {str(each["head"]["ref"]): each for each in here}
-        found = self._known.get(offer.branch)
+            self._known = [each for each in listed if self._ours(each)]
         mark = offer.body.partition("\n")[0]
-        return found if found and str(found.get("body") or "").startswith(mark) else None
+        marked = (each for each in self._known if str(each.get("body") or "").startswith(mark))
+        return next((each for each in marked if each["head"]["ref"] == offer.branch), None)
 
     def _ours(self, pull: dict[str, Any]) -> bool:
         return str((pull["head"].get("repo") or {}).get("full_name", "")).lower() == self._repository.lower()

@@ -58,8 +58,8 @@ T = {seq_len}. Medians of {repeats}, in turn. On a busy machine the figures a CP
 | ---: | ---: | ---: |
 {commands}
 
-At this rate {night:g} G tokens, the default for a GPU (40 shards of climbmix), take {minutes:.0f} CPU minutes to tokenize and pack,
-once, all but the packing divided among the cores. karpathy/autoresearch packs while it trains, on the training thread, at
+At this rate {night:g} G tokens, the default for a GPU (40 shards of climbmix), take {minutes:.0f} CPU minutes to tokenize and
+pack, once, all but the packing divided among the cores. karpathy/autoresearch packs while it trains, on the training thread, at
 0.9 to 1.4 M tokens a CPU second; a GPU that takes 1.65 M tokens a second waits for that. What a trainer gets here are rows
 that are packed: [feed.md](feed.md).
 """
