@@ -7,15 +7,16 @@ lost when it is interrupted, and nothing is run again while the tip is the same.
 
 from __future__ import annotations
 
-from harness import __version__, commits, git, prompt
+from harness import git, prompt
+from harness.beginning import draft, with_change
 from harness.guards import ONLY_MEASURED
-from harness.ledger import BASELINE, new_record
-from harness.models import Experiment, Proposal, Record, Value
+from harness.ledger import BASELINE
+from harness.models import Proposal, Record, Value
 from harness.night import Night
 from harness.proposal import TITLE_CHARS
 from harness.research import carry
 from harness.steps import Step
-from harness.submitting import opened
+from harness.threeway import on_top
 
 ABLATE = "ablate"  # in the place of an agent's name
 NEGLIGIBLE = 0.1  # of the noise: a smaller difference is none
@@ -67,12 +68,12 @@ def standing_merges(night: Night) -> list[tuple[str, Record]]:
 async def _without(night: Night, merge: str, merged: Record, keep: bool) -> Left:
     """Measure the tip without one merge, unless that was done."""
     tip, title = night.ledger.tip(), prompt.title(merged)
-    files = commits.carried(night.repo, merge, tip, git.parents(night.repo, merge)[0])
-    if not files:
-        why = "later merges build on it, so it cannot be taken out alone" if files is None else "nothing of it is left"
+    made = on_top(night.repo, tip, git.parents(night.repo, merge)[0], merge)
+    if not made.changed:
+        why = "later merges build on it, so it cannot be taken out alone" if made.conflicts else "nothing of it is left"
         return Left(id=merged.id, title=title, says=why)
     known = [r for r in night.ledger.records() if r.proposal and r.proposal.reverts == merged.id and r.experiment.base == tip]
-    record = known[-1] if known else _begin(night, merged, files, keep)
+    record = known[-1] if known else _begin(night, merged, made.changed, keep)
     if keep and record.proposal and record.proposal.only_measured and record.verdict and record.verdict.status == "discard":
         record = _reopen(night, record)
     if record.state != "closed":
@@ -82,18 +83,14 @@ async def _without(night: Night, merge: str, merged: Record, keep: bool) -> Left
 
 def _begin(night: Night, merged: Record, files: dict[str, str | None], keep: bool) -> Record:
     """A new experiment: the tip without a merge."""
-    number, tip = int(night.ledger.records()[-1].id) + 1, night.ledger.tip()
-    text, blob = night.program()
-    record = new_record(
-        Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=ABLATE, base=tip), night.task, night.sandbox, __version__, blob
-    )
+    record, text = draft(night, ABLATE)
     proposal = Proposal(
         title=f"Take back {merged.id}: {prompt.title(merged)}"[:TITLE_CHARS],
         hypothesis=f"What came after {merged.id} may have made it needless.",
         reverts=merged.id,
         only_measured=not keep,
     )
-    return opened(night, record.model_copy(update={"proposal": proposal}), files, text)
+    return with_change(night, record.model_copy(update={"proposal": proposal}), files, {"program.md": text})
 
 
 def _reopen(night: Night, record: Record) -> Record:

@@ -1,8 +1,8 @@
-"""What people committed, as far as an experiment can take it over: the change since it left the lab branch, carried to a tip."""
+"""Facts about commits that others made: where they left a branch, what they changed, who wrote them and why."""
 
 from __future__ import annotations
 
-from harness import git, threeway
+from harness import git
 from harness.git import Commit, Repo
 
 
@@ -18,13 +18,22 @@ def changed(repo: Repo, old: str, new: str) -> list[str]:
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def carried(repo: Repo, ancestor: str, tip: str, commit: str) -> dict[str, str | None] | None:
-    """What `commit` changed since `ancestor`, done to `tip`: path -> blob (None: deleted), or None where the texts conflict."""
-    if (tree := threeway.merge(repo, ancestor, tip, commit)) is None:
-        return None
-    joined = git.commit(repo, tree, [tip], "Carried to the tip\n")
-    after = git.files(repo, joined)
-    return {name: after.get(name) for name in changed(repo, tip, joined)}
+def descends(repo: Repo, commit: str, ancestor: str) -> bool:
+    """Whether `ancestor` lies in the history of a commit, or is it."""
+    return commit == ancestor or bool(repo.descendant_of(commit, ancestor))
+
+
+def held_by(repo: Repo, tip: str, commit: str) -> str | None:
+    """The commit on a branch's first-parent line by which it holds `commit`: a merge of it, itself, or a copy of its tree."""
+    tree, base, now = git.tree(repo, commit), git.parents(repo, commit)[:1], tip
+    while [now] != base:
+        first, *others = git.parents(repo, now) or [""]
+        if now == commit or commit in others or git.tree(repo, now) == tree:
+            return now
+        if not first:
+            return None
+        now = first
+    return None
 
 
 def author(repo: Repo, commit: str) -> str:

@@ -8,11 +8,12 @@ now. What fails again is discarded as not additive.
 
 from __future__ import annotations
 
-from harness import candidate, git, judge, prompt, repairing, threeway
+from harness import candidate, git, judge, prompt, repairing
 from harness.ledger import BASELINE
 from harness.models import Record, Verdict
 from harness.night import Night
 from harness.steps import Step, reached
+from harness.threeway import on_top
 
 DIFF_CHARS = 20_000
 REBASE = """
@@ -47,8 +48,8 @@ def join(night: Night, record: Record) -> Record | None:
     """
     experiment, tip = record.experiment, night.ledger.tip()
     assert experiment.commit is not None
-    tree = threeway.merge(night.repo, experiment.base, tip, experiment.commit)
-    if tree is None:
+    tree = on_top(night.repo, tip, experiment.commit, experiment.base).tree
+    if not tree:
         return None
     if tree == git.tree(night.repo, tip):
         return night.close(record, Verdict(status="discard", reason="what was merged meanwhile has this change already"))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness import git, refs
+from harness.commits import descends
 from harness.ledger import Ledger, author
 from harness.models import Record, UserError
-from harness.ontop import descends, on_top
+from harness.threeway import on_top
 
 OURS = ("autoresearch/", "exp/")
 

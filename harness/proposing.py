@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, trailers, wishes
+from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, wishes
+from harness.beginning import tried_before, with_change
 from harness.harvest import Harvest, snapshot
-from harness.ledger import BASELINE, author
+from harness.ledger import BASELINE
 from harness.models import Outcome, Record, Try, Verdict
 from harness.night import PAUSES, Night
 from harness.outcome import Said
 from harness.patterns import editable_files
-from harness.proposal import added, describe, nothing_changed, slug, take
+from harness.proposal import added, describe, nothing_changed, take
 from harness.protocols import Agent, Cancel, Exit
 from harness.scheduling import aside
 from harness.steps import Step, reached
@@ -210,33 +211,6 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     if work.outcome.kind != "changed":
         night.pause(agent.spec.name, work.outcome)
         return night.close(record, repairing.last_verdict(record) or nothing_changed(work.outcome), texts)
-    tree = git.tree_with(night.repo, record.experiment.base, work.changed)
-    if twin := tried_before(night, tree):
+    if twin := tried_before(night, git.tree_with(night.repo, record.experiment.base, work.changed)):
         return night.close(record, Verdict(status="invalid", reason=f"the same change was tried as {twin}"), texts)
-    commit = git.commit(night.repo, tree, [record.experiment.base], candidate_message(record), author(record))
-    reached(Step.CANDIDATE_WRITTEN)
-    branch = f"exp/{night.ledger.tag}/{record.id}-{slug(proposal.title)}"
-    experiment = record.experiment.model_copy(update={"commit": commit, "tree": tree, "branch": branch})
-    return night.ledger.save(record.model_copy(update={"experiment": experiment, "state": "measuring"}), Step.PROPOSED, texts)
-
-
-def candidate_message(record: Record) -> str:
-    """What `git log` says of a candidate."""
-    assert record.proposal is not None
-    text = f"{record.proposal.title}\n\n{record.proposal.hypothesis}".rstrip()
-    return f"{text}\n\n{trailers.text(trailers.origin(record))}"
-
-
-def tried_before(night: Night, tree: str) -> str | None:
-    """The id of an experiment that had this very tree, or a try that did."""
-    for record in night.ledger.records():
-        void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
-        earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
-        if (tree in (record.experiment.tree, joined_tree(night, record)) and not void) or tree in earlier:
-            return record.id
-    return None
-
-
-def joined_tree(night: Night, record: Record) -> str | None:
-    """The tree by which a stale candidate was joined with a later incumbent."""
-    return git.tree(night.repo, record.experiment.joined) if record.experiment.joined else None
+    return with_change(night, record, work.changed, texts)

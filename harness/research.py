@@ -10,6 +10,7 @@ import asyncio
 import time
 
 from harness import __version__, git, refs, submitting
+from harness.beginning import draft
 from harness.keeping import keep_or_drop
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
@@ -80,10 +81,7 @@ def begin(night: Night) -> Record:
     records = night.ledger.records()
     turn = (len(records) - 1) % len(night.agents)
     agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
-    number, base = int(records[-1].id) + 1, night.ledger.tip()
-    experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent.spec.name, base=base)
-    text, blob = night.program(agent.spec.program)
-    record = new_record(experiment, night.task, night.sandbox, __version__, blob)
+    record, text = draft(night, agent.spec.name, agent.spec.program)
     wish = idea_for(agent.spec, night.repo, records)
     record = record.model_copy(update={"wish": wish, "nudge": None if wish else nudge(agent.spec, records)})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})

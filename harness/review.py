@@ -7,15 +7,15 @@ its own, on today's tip, and the judge decides about that. Either way only measu
 
 from __future__ import annotations
 
-from harness import __version__, candidate, git, refs
+from harness import candidate, git, refs
+from harness.beginning import draft, tried_before, with_change
+from harness.commits import descends
 from harness.decisions import Pending, carried_out, pending
-from harness.ledger import Ledger, author, checked_out, merge_message, new_record, now
-from harness.models import Decision, Experiment, Proposal, Record, Review, UserError
+from harness.ledger import Ledger, checked_out, merge_message, now
+from harness.models import Decision, Record, Review, UserError
 from harness.night import Night
-from harness.ontop import descends, on_top
-from harness.proposal import slug
-from harness.proposing import added, candidate_message, tried_before
 from harness.steps import Step, reached
+from harness.threeway import on_top
 
 US = "the harness"
 
@@ -144,7 +144,7 @@ def again(night: Night, accepted: Pending) -> Record | None:
             made_by = [each for each in accepted.made if each.kind == "comment"]
             conclude(ledger, Pending(old.id, [*made_by, comment], accepted.commit), old)
             return None
-        record = reopened(night, old, tip, made.tree, made.changed)
+        record = reopened(night, old, made.changed)
     conclude(ledger, accepted, old, record.id)
     return record if record.state != "closed" else None
 
@@ -159,27 +159,11 @@ def obstacle(night: Night, conflicts: list[str], tree: str, commit: str) -> str:
     return candidate.problem(night.repo, night.task, night.start, merged) or ""
 
 
-def reopened(night: Night, old: Record, tip: str, tree: str, changed: dict[str, str | None]) -> Record:
+def reopened(night: Night, old: Record, changed: dict[str, str | None]) -> Record:
     """A new experiment with the old one's change on the tip."""
     assert old.proposal is not None
     story = f"{old.proposal.hypothesis}\n\nExperiment {old.id}, which a person accepted, on top of what was merged since.".strip()
-    told: dict[str, object] = {"files": changed, "hypothesis": story}
-    told |= {"usage": None, "tries": [], "notebook": "", "seconds": 0.0}
-    return opened(night, old.proposal.model_copy(update=told), old.experiment.agent, tip, tree, old.program, old.id)
-
-
-def opened(
-    night: Night, proposal: Proposal, agent: str, base: str, tree: str, program: str, again_of: str | None = None
-) -> Record:
-    """A new experiment whose change is known already, ready to be measured. `proposal` names the files that it changes."""
-    tag, name = night.ledger.tag, f"{int(night.ledger.records()[-1].id) + 1:04d}"
-    proposal = proposal.model_copy(update={"added": added(night, git.files(night.repo, base), proposal.files)})
-    experiment = Experiment(id=name, tag=tag, agent=agent, base=base, tree=tree)
-    record = new_record(experiment, night.task, night.sandbox, __version__, program)
-    record = record.model_copy(update={"proposal": proposal, "again_of": again_of, "state": "measuring"})
-    commit = git.commit(night.repo, tree, [base], candidate_message(record), author(record))
-    if problem := candidate.problem(night.repo, night.task, night.start, commit):
-        raise UserError(f"{problem}, so it cannot be measured")
-    branch = f"exp/{tag}/{name}-{slug(proposal.title)}"
-    experiment = experiment.model_copy(update={"commit": commit, "branch": branch})
-    return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.BEGUN)
+    told: dict[str, object] = {"hypothesis": story, "usage": None, "tries": [], "notebook": "", "seconds": 0.0}
+    record, text = draft(night, old.experiment.agent)
+    record = record.model_copy(update={"proposal": old.proposal.model_copy(update=told), "again_of": old.id})
+    return with_change(night, record, changed, {"program.md": text})

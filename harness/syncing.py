@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import git, locks, refs, review
+from harness.commits import author, descends
 from harness.decisions import decide, pending
 from harness.ledger import Ledger, checked_out, now
 from harness.models import Decision, Record, UserError
 from harness.offers import offer
-from harness.ontop import author_of, descends
 from harness.proposal import printable
 from harness.protocols import Answer, Forge, Offer
 from harness.remote import Remote, tracked
@@ -121,7 +121,7 @@ def take_in(link: Link, theirs: str | None) -> None:
         return
     if found := strange(link, ours, theirs):
         raise UserError(
-            f"{link.branch} at {link.remote} has the commit {found[:10]} by {author_of(link.repo, found)}, which is "
+            f"{link.branch} at {link.remote} has the commit {found[:10]} by {author(link.repo, found)}, which is "
             f"no merged experiment: move it to a branch of its own there, and measure it with `harness submit`"
         )
     with locks.hold(link.repo, link.ledger.tag):

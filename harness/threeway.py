@@ -1,28 +1,37 @@
-"""Three-way merges of text, in memory: no work tree, no index on the disk, no merge driver of the user's."""
+"""Changes of commits on top of other commits, by git's three-way merge: no work tree, no index on the disk, no merge driver."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Any
+from dataclasses import dataclass, field
 
 from harness import git
-from harness.git import Repo
+
+SUBMODULE = 0o160000
 
 
-def merge(repo: Repo, base: str, ours: str, theirs: str) -> str | None:
-    """The tree of what two commits made of `base`, their common ancestor, together; None where their texts conflict."""
-    ancestor, mine, other = (repo[git.tree(repo, name)].id for name in (base, ours, theirs))
-    if repo.merge_trees(ancestor, mine, other).conflicts is not None:
-        return None
+@dataclass(frozen=True)
+class Combined:
+    """What comes out: a tree, and the blobs in which it differs from what it was put upon, None where a file was removed.
 
-    def make() -> Any:
-        return repo.merge_trees(ancestor, mine, other).write_tree(repo)
+    With `conflicts`, the files that a person would have to merge, there is no tree.
+    """
 
-    name = git.made(repo, make)
-    top: Any = repo[name]
-    before = git.entries(repo, ours)
-    for entry in repo.merge_trees(ancestor, mine, other):
-        if before.get(entry.path, ("", 0))[0] != str(entry.id):
-            for part in (entry.path, *map(str, PurePosixPath(entry.path).parents[:-1])):
-                repo.remember(top[part].id)
-    return name
+    tree: str = ""
+    changed: dict[str, str | None] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)
+
+
+def on_top(repo: git.Repo, onto: str, commit: str, base: str) -> Combined:
+    """What `commit` changed since `base`, made again on `onto`."""
+    ancestor, ours, theirs = (repo[git.tree(repo, name)].id for name in (base, onto, commit))
+    index = repo.merge_trees(ancestor, ours, theirs)
+    if index.conflicts is not None:
+        names = {entry.path for sides in index.conflicts for entry in sides if entry}
+        return Combined(conflicts=sorted(names))
+    before = git.entries(repo, onto)
+    after = {entry.path: (str(entry.id), int(entry.mode)) for entry in index if entry.mode != SUBMODULE}
+    changed: dict[str, str | None] = {path: entry[0] for path, entry in after.items() if before.get(path) != entry}
+    changed |= dict.fromkeys(before.keys() - after.keys())
+    for blob in filter(None, changed.values()):
+        git.write(repo, git.read(repo, blob))  # so that it is remembered: no ref names it yet
+    return Combined(git.tree_with(repo, onto, changed), changed)

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness import git, imports, prompt
+from harness import candidate, git, imports, prompt
+from harness.beginning import draft, with_change
 from harness.cli.nights import at_work, remembered
 from harness.cli.options import JsonOption, TagOption, emit, latest
 from harness.ledger import now
 from harness.models import Proposal, Record, UserError
-from harness.ontop import on_top
+from harness.night import Night
 from harness.research import advance
-from harness.review import opened
+from harness.threeway import Combined, on_top
 
 
 def bring(
@@ -56,21 +57,24 @@ def measure_imported(repo: git.Repo, tag: str, name: str) -> Record:
     parents = git.parents(repo, row.commit)
     with at_work(repo, remembered(repo, tag).model_copy(update={"agents": []})) as (night, _):
         tip = git.commit_of(repo, night.ledger.lab)
-        made = on_top(repo, tip, row.commit, parents[0]) if len(parents) == 1 else None
-        if made is None or made.conflicts or not made.changed:
-            why = (
-                "is a merge or a first commit"
-                if made is None
-                else "does not merge into it"
-                if made.conflicts
-                else "changes nothing"
-            )
+        made = on_top(repo, tip, row.commit, parents[0]) if len(parents) == 1 else Combined()
+        if why := "is a merge or a first commit" if len(parents) != 1 else untriable(night, made):
             raise UserError(f"{name} cannot be tried on autoresearch/{tag}, it {why}: port it by hand, see docs/migrate.md")
         story = f"Imported from {history.source}, where it was reported as {row.status}. Unverified there, measured here."
-        proposal = Proposal(title=row.title[:100] or name, hypothesis=story, files=made.changed)
-        record = opened(night, proposal, "imported", tip, made.tree, night.program()[1])
+        proposal = Proposal(title=row.title[:100] or name, hypothesis=story)
+        record, text = draft(night, "imported")
+        record = record.model_copy(update={"proposal": proposal})
+        record = with_change(night, record, made.changed, {"program.md": text})
         night.conduct(advance(night, record))
         return night.ledger.get(record.id)
+
+
+def untriable(night: Night, made: Combined) -> str:
+    """Why an imported change, on top of the tip, cannot be an experiment; empty when it can."""
+    if made.conflicts:
+        return "does not merge into it"
+    commit = git.commit(night.repo, made.tree, [night.ledger.tip()], "A change to look at\n")
+    return "changes nothing" if not made.changed else candidate.problem(night.repo, night.task, night.start, commit) or ""
 
 
 def outcome(record: Record) -> str:

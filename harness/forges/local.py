@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import git
-from harness.ontop import author_of, held_by
+from harness.commits import author, held_by
 from harness.protocols import Answer, Offer
 from harness.remote import Remote
 
@@ -33,7 +33,7 @@ class Local:
         for offer in offers:
             lab = labs[offer.into]
             if lab and (merged := held_by(self._repo, lab, offer.commit)):
-                answers[offer.experiment] = Answer("accept", author_of(self._repo, merged), merged)
+                answers[offer.experiment] = Answer("accept", author(self._repo, merged), merged)
             elif f"refs/heads/{offer.branch}" not in found:
                 answers[offer.experiment] = Answer("reject", f"somebody at {self.url}", reason="its branch was deleted there")
         return answers
