@@ -142,7 +142,8 @@ class Experiment(Value):
 class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
-    Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
+    Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `merge` counts those that were kept, in
+    the order of their merges, which is not that of their numbers where several were under way. `revived`: a person asked for
     the branch of a closed experiment again, so it is not the harness's to delete.
     """
 
@@ -160,6 +161,7 @@ class Record(Value):
     proposal: Proposal | None = None
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
+    merge: int | None = None
     revived: bool = False
 
     @property

@@ -188,4 +188,6 @@ class Night(Bench):
 
     def close(self, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
         """Write the verdict into the record; the branches follow in `Ledger.settle`."""
-        return self.ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), Step.CLOSED, texts)
+        kept = [known for known in self.ledger.records() if known.verdict and known.verdict.status == "keep"]
+        update = {"state": "closed", "verdict": verdict, "merge": len(kept) if verdict.status == "keep" else None}
+        return self.ledger.save(record.model_copy(update=update), Step.CLOSED, texts)

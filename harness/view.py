@@ -76,6 +76,7 @@ def progress_made(records: list[Record]) -> str:
         return "no baseline yet"
     metric, first = records[0].metric, records[0].value
     kept = [r for r in records if r.verdict and r.verdict.status == "keep" and r.id != BASELINE and r.value is not None]
+    kept.sort(key=lambda record: record.merge or 0)
     text = f"{prompt.counts(records)}; {metric.name} {metric.shown(first)}"
     if not kept or kept[-1].value is None:
         return f"{text}: nothing was better than the baseline by more than the noise"
