@@ -91,6 +91,10 @@ class Ledger:
             raise UserError(f"there is no lab branch autoresearch/{self.tag}: start one with `harness run --tag {self.tag}`")
         return tip
 
+    def merges(self) -> int:
+        """How many records are merged, the baseline's included: the number of the next merge."""
+        return sum(record.merged for record in self.records())
+
     def incumbent(self, commit: str | None = None) -> Record:
         """The record of the lab branch's tip, or of an earlier commit of it: the last kept experiment, or the baseline."""
         commit = commit or self.tip()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from harness import git, gpus
 from harness.bench import Bench
 from harness.board import Board
+from harness.early import History
 from harness.gateway.client import Gateway
 from harness.gateway.control import State
 from harness.ledger import BASELINE, Ledger
@@ -69,6 +70,7 @@ class Night(Bench):
     places: Pool[Place]
     flight: Flight = field(default_factory=Flight)
     controlling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    history: History = field(default_factory=History)
     gateway: Gateway | None = None
     fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -207,4 +209,6 @@ class Night(Bench):
         update: dict[str, object] = {"state": "closed", "verdict": verdict}
         if self.task.merge == "review" and verdict.status == "keep" and record.id != BASELINE and not record.again_of:
             update["review"] = Review()
+        elif verdict.status == "keep":
+            update["merge"] = self.ledger.merges()
         return self.ledger.save(record.model_copy(update=update), Step.CLOSED, texts)
