@@ -36,13 +36,13 @@ def words(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("dress", "reason"),
     [
-        (lambda: f"W = {base64.b85encode(RAW * 3)!r}", "a literal of 22,500 bytes at line 229"),
-        (lambda: f"W = '''\n{'spam ' * 2000}'''", "a literal of 10,001 bytes at line 229"),
-        (lambda: f"W = ('{RAW.hex()[:6000]}'\n  '{RAW.hex()[:6000]}')", "a literal of 12,000 bytes at line 229"),
-        (lambda: f"W = 0x{RAW.hex() * 2}", "a literal of 12,000 bytes at line 229"),
-        (lambda: f"W = {list(RAW)}", "a literal of 6,000 values at line 229"),
-        (lambda: f"W = [[{'f(1), ' * 300}], ({'[2], ' * 300})]", "a literal of 600 values at line 229"),
-        (lambda: f"W = {dict(enumerate(RAW[:300]))}", "a literal of 600 values at line 229"),
+        (lambda: f"W = {base64.b85encode(RAW * 3)!r}", "a literal of 22,500 bytes at line END"),
+        (lambda: f"W = '''\n{'spam ' * 2000}'''", "a literal of 10,001 bytes at line END"),
+        (lambda: f"W = ('{RAW.hex()[:6000]}'\n  '{RAW.hex()[:6000]}')", "a literal of 12,000 bytes at line END"),
+        (lambda: f"W = 0x{RAW.hex() * 2}", "a literal of 12,000 bytes at line END"),
+        (lambda: f"W = {list(RAW)}", "a literal of 6,000 values at line END"),
+        (lambda: f"W = [[{'f(1), ' * 300}], ({'[2], ' * 300})]", "a literal of 600 values at line END"),
+        (lambda: f"W = {dict(enumerate(RAW[:300]))}", "a literal of 600 values at line END"),
         (lambda: "\n".join(f"w{i} = {byte}" for i, byte in enumerate(RAW[:2500])), " digits, 4,096 are the most"),
         (lambda: f"# {base64.b85encode(RAW).decode()}", "as dense as compressed data"),
         (lambda: f"def f():\n  '''{base64.b64encode(RAW).decode()}'''", "as dense as compressed data"),
@@ -58,14 +58,14 @@ def test_data_is_refused_in_every_dress(dress: Callable[[], str], reason: str) -
     code = TRAIN + dress().encode()
     found = said(code, editable_kb=2000)
     assert found is not None
-    assert reason in found, found
+    assert reason.replace("END", str(TRAIN.count(b"\n") + 1)) in found, found
     assert found.endswith(f": {CARRIED}")
     assert said(code, editable_kb=2000, literal_kb=0) is None  # the control: without the limit it would have been taken
 
 
 def test_training_files_pass() -> None:
     assert said(TRAIN) is None
-    assert said(TRAIN * 3) is None  # as long as upstream's
+    assert said(TRAIN * 2) is None  # twice as long as upstream's
 
 
 def test_large_files_of_the_standard_library_pass() -> None:

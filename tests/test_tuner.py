@@ -40,7 +40,7 @@ def lab(tree: Path, *experiments: tuple[str, str, str | None], direction: str = 
             file.write_text(text)
     (tree / "lab").mkdir(exist_ok=True)
     (tree / "lab/history.tsv").write_text(HEADER + "".join(rows))
-    (tree / "lab/task.json").write_text(json.dumps({"metric": {"name": "loss", "direction": direction}, "editable": [FILE]}))
+    (tree / "lab/task.json").write_text(json.dumps({"metric": {"name": "loss", "direction": direction}, "profile": "small"}))
 
 
 def tune(tree: Path, seed: int = 1) -> subprocess.CompletedProcess[str]:
@@ -173,6 +173,21 @@ def test_a_declaration_that_cannot_be_used_is_named_and_skipped(capsys: pytest.C
     assert [constant.name for constant in declared(text)] == ["D", "E"]
     said = capsys.readouterr().out
     assert all(part in said for part in ("line 1: A is not tuned", "line 2: nothing is tuned", "line 3: C is not tuned"))
+
+
+def test_a_constant_of_one_profile_is_left_alone_under_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "A = 1  # tune small: {1, 2}\nB = 1  # tune large: {1, 2}\nC = 1  # tune: {1, 2}\n"
+    names = {profile: [each.name for each in declared(text.encode(), profile)] for profile in ("small", "large", "other")}
+    assert names == {"small": ["A", "C"], "large": ["B", "C"], "other": ["C"]}
+    assert capsys.readouterr().out == ""
+    lab(tmp_path, ("1.0", "keep", text), ("1.0", "discard", text.replace("A = 1", "A = 2")))
+    for _ in range(2):  # C, then both: B never, though nobody has tried it
+        (tmp_path / FILE).write_text(text)
+        assert tune(tmp_path).returncode == 0
+        done = (tmp_path / FILE).read_text()
+        assert "B = 1" in done
+        assert "C = 2" in done
+        lab(tmp_path, ("1.0", "keep", text), ("1.0", "discard", text.replace("A = 1", "A = 2")), ("1.0", "discard", done))
 
 
 @pytest.mark.parametrize(

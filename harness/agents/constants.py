@@ -6,8 +6,10 @@ A constant is declared by a comment behind a literal at the top level of the fil
     DEPTH = 4         # tune: 2..8 step 1
     DROPOUT = 0.1     # tune: 0..1
     HEADS = 2         # tune: {1, 2, 4}
+    WIDTH = 640       # tune gpu: 384..1024 step 128
 
-A range is one of whole numbers when its bounds and the constant are.
+A range is one of whole numbers when its bounds and the constant are. With the name of a profile of the task the constant is
+tuned under that profile only.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 Value = bool | int | float | str | tuple[Any, ...] | None
 NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+RULE = re.compile(r"#\s*tune(?:\s+([\w.-]+))?:\s*(.*)")
 RANGE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(?:\s+(log)|\s+step\s+({NUMBER}))?")
 
 
@@ -93,13 +96,14 @@ def literals(data: bytes) -> dict[str, tuple[Value, ast.expr]]:
     return found
 
 
-def declared(data: bytes) -> list[Constant]:
-    """The tunable constants of a file in its order. A comment that says `tune:` and cannot be used is reported and skipped."""
+def declared(data: bytes, profile: str = "default") -> list[Constant]:
+    """A file's constants that are tunable under a profile, in its order. What says `tune:` and cannot be used is reported."""
     found = literals(data)  # first: what the parser accepts, the tokenizer does too
     comments: dict[int, str] = {}
     for token in tokenize.tokenize(io.BytesIO(data).readline):
-        if token.type == tokenize.COMMENT and (match := re.match(r"#\s*tune:\s*(.*)", token.string)):
-            comments[token.start[0]] = match[1].strip()
+        match = RULE.match(token.string) if token.type == tokenize.COMMENT else None
+        if match and match[1] in (None, profile):
+            comments[token.start[0]] = match[2].strip()
     starts = [0]
     for line in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))

@@ -64,16 +64,22 @@ def unseen(rows: list[dict[str, str]], file: str, lab: Path = LAB) -> int:
 
 
 class Tuner:
-    """Proposes changes of one file's constants, from what earlier experiments made of them.
+    """Proposes changes of one file's constants under a profile, from what earlier experiments made of them.
 
     `unseen` others begin at the same time: this one leaves the first steps to them, and has dice of its own for the rest.
     """
 
     def __init__(
-        self, data: bytes, past: list[Tried], direction: Literal["minimize", "maximize"], seed: int, unseen: int = 0
+        self,
+        data: bytes,
+        past: list[Tried],
+        direction: Literal["minimize", "maximize"],
+        seed: int,
+        unseen: int = 0,
+        profile: str = "default",
     ) -> None:
         self.data, self.past, self.direction = data, past, direction
-        self.constants = declared(data)
+        self.constants = declared(data, profile)
         self.current = {constant.name: constant.value for constant in self.constants}
         self.codes = {code_of(data), *(tried.code for tried in past)}
         self.unseen = unseen
@@ -189,13 +195,13 @@ def main() -> None:
     args = parser.parse_args()
     try:
         data = Path(args.file).read_bytes()
-        metric = json.loads((LAB / "task.json").read_text(encoding="utf-8"))["metric"]
+        task = json.loads((LAB / "task.json").read_text(encoding="utf-8"))
         rows = history()
         past = remembered(rows, args.file)
     except OSError as error:
         sys.exit(f"tuner cannot read {error.filename}: {error.strerror}")
     try:
-        tuner = Tuner(data, past, metric["direction"], args.seed, unseen(rows, args.file))
+        tuner = Tuner(data, past, task["metric"]["direction"], args.seed, unseen(rows, args.file), task["profile"])
     except (SyntaxError, ValueError) as error:
         sys.exit(f"tuner cannot tune {args.file}, which is not Python: {error}")
     if not tuner.constants:
@@ -203,7 +209,7 @@ def main() -> None:
     if (proposal := tuner.propose()) is None:
         print(f"everything within the ranges of {args.file} was tried")
         return
-    write_notes(notes(tuner, *proposal, metric["name"]))
+    write_notes(notes(tuner, *proposal, task["metric"]["name"]))
     Path(args.file).write_bytes(edited(data, tuner.constants, proposal[0]))
 
 
