@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, slots, static, trusted
+from harness import agents, config, git, locks, mirror, preflight, refs, sandboxes, slots, starts, static, trusted
 from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
@@ -35,6 +35,7 @@ class Settings(Value):
     tag: str
     agents: list[str]
     profile: str | None = None
+    start: str | None = None
     sandbox: str = "bubblewrap"
     experiments: int | None = None
     hours: float | None = None
@@ -84,7 +85,7 @@ def open_night(
     specs = list({agent.spec.name: agent.spec for agent in (*chosen, *fallbacks.values())}.values())
     with locks.hold(repo, settings.tag), ExitStack() as stack:
         locks.break_stale(repo, [ledger.lab, ledger.ref("*"), f"refs/heads/exp/{settings.tag}/*", f"{ALL}{settings.tag}/*"])
-        start = check_repository(repo, ledger, task)
+        start = check_repository(repo, ledger, task, settings)
         state.clear(settings.tag)
         bench = open_bench(repo, task, state, settings, sandbox, start)
         check_comparable(ledger, bench)
@@ -151,8 +152,8 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
-    """The lab's first commit: the baseline's, or HEAD for a new tag. Errors for what would fail later anyway."""
+def check_repository(repo: git.Repo, ledger: Ledger, task: Task, settings: Settings) -> str:
+    """The lab's first commit: the baseline's, or for a new tag HEAD or the start on it. Errors for what would fail later."""
     if refs.checked_out(repo, ledger.lab):
         raise checked_out(ledger.tag)
     known = ledger.records()
@@ -162,6 +163,10 @@ def check_repository(repo: git.Repo, ledger: Ledger, task: Task) -> str:
     if known and lab is None and any(record.verdict and record.experiment.branch for record in known):
         raise UserError(f"the branch autoresearch/{ledger.tag} is gone, its records are not: choose another --tag")
     start = known[0].experiment.base if known else git.head(repo)
+    if settings.start and known:
+        starts.check_same(repo, task, Path(settings.task), settings.start, start, ledger.tag)
+    elif settings.start:
+        start = starts.begin(repo, task, Path(settings.task), settings.start, start, ledger.tag)
     if known and (profile := known[0].profile) != task.profile:
         raise UserError(
             f"{ledger.tag!r} was started with --profile {profile}, whose numbers do not compare with {task.profile!r}: "

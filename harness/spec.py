@@ -165,6 +165,8 @@ class Task(Written):
     """Files that `command` writes and `evaluate` reads; everything else is read-only to it."""
     evaluate: list[str] = []
     """The trusted program that is given the folder of the outputs and prints {"value": ...} on its last line."""
+    starts: dict[str, dict[str, str]] = {}
+    """Where `harness run --start NAME` begins: by name, which file of the repository takes the place of which editable one."""
     inputs: list[str] = []
     """Files and folders outside git that sandboxes may read: absolute, from `~`, or relative to the repository's root."""
     papers: str = ""

@@ -56,7 +56,7 @@ HEAD_STD = 0.001  # tune: 0.0001..0.01 log - standard deviation of the output he
 X0_INIT = 0.05  # tune: 0.0..0.3 - share of the embedding that each layer's input gets again
 BIGRAM_INIT = 0.1  # tune: 0.02..0.5 log - share of the bigram embedding
 
-# Optimisation. Learning rates are peaks; the rate of tables and head is for a width of 640 (see `rates`).
+# Optimisation. Learning rates are peaks; the rate of tables and head is for a width of 640 (see `optimizers`).
 MATRIX_LR = 0.04  # tune: 0.01..0.1 log - of the blocks' matrices, by Muon
 EMBED_LR = 0.9  # tune: 0.2..3.0 log - of the token embedding
 VALUE_LR = 0.9  # tune: 0.2..3.0 log - of the value embeddings

@@ -26,6 +26,7 @@ from harness.cli.options import (
     ProfileOption,
     SandboxOption,
     SlotsOption,
+    StartOption,
     TagOption,
     TargetOption,
     TaskArgument,
@@ -57,11 +58,12 @@ def run(
     fallback: FallbackOption = None,
     workers: WorkersOption = None,
     slots: SlotsOption = None,
+    start: StartOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
     repo = git.open_repo(Path.cwd())
     stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
-    settings = asked(repo, task, tag, profile, sandbox, agent, {**stop, "workers": workers, "slots": slots}, fallback)
+    settings = asked(repo, task, tag, profile, sandbox, agent, {**stop, "workers": workers, "slots": slots}, fallback, start)
     work(repo, settings)
 
 
@@ -101,11 +103,12 @@ def baseline(
     profile: ProfileOption = None,
     sandbox: SandboxOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Measure it with at least this many seeds.")] = 1,
+    start: StartOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the unchanged code, and how much two runs of it differ, without starting an agent."""
     repo = git.open_repo(Path.cwd())
-    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[])) as (night, _):
+    with at_work(repo, asked(repo, task, tag, profile, sandbox, agents=[], start=start)) as (night, _):
         if night.ledger.records()[0].state != "closed":
             night.conduct(advance(night, night.ledger.records()[0]))
         record = night.ledger.records()[0]
@@ -146,6 +149,7 @@ def asked(
     agents: list[str] | None = None,
     extent: Mapping[str, Any] | None = None,
     fallback: str | None = None,
+    start: str | None = None,
 ) -> Settings:
     """The options of the command line, and behind them the user's own defaults and ours. `extent`: how long, how much at once."""
     defaults, path = config.load_defaults(), find_task(git.root(repo), task)
@@ -159,6 +163,7 @@ def asked(
         profile=profile or usual,
         sandbox=sandbox or defaults.sandbox or "bubblewrap",
         fallback=fallback,
+        start=start,
         **stops,
     )
 

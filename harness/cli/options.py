@@ -71,6 +71,9 @@ TaskArgument = Annotated[
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="A profile of the task; by default gpu or cpu, by what is there.")
 ]
+StartOption = Annotated[
+    str | None, typer.Option("--start", help="One of the task's starts for a new night; by default the files as they are.")
+]
 SandboxOption = Annotated[
     str | None,
     typer.Option("--sandbox", help="bubblewrap; uid (weaker, for containers as root); none (agents then have all your rights)."),

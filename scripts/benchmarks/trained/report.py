@@ -1,0 +1,92 @@
+"""The page of the benchmark of train.py."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+PAGE = """\
+# The baseline
+
+What `nanochat_train/train.py` is worth before any agent has touched it, in validation bits per byte (lower is better), on the
+cpu profile's data: half of its training documents to train on, the other half to score. *Contiguous*: documents cut wherever a
+row of 128 tokens ends, as the cpu profile scores. *Packed*: upstream's best fit, in which every row begins with a document; at
+this length it shows little but their heads.
+
+Deltas are paired by seed; the standard error is theirs. A GPU's figures are not in here: none was at hand.
+{ideas}{upstream}"""
+IDEAS = """
+## Each idea
+
+`scripts/bench train` on {date}: {machine}. {budget:,} tokens a run, {seeds} seeds. A delta above zero is what
+would be lost by leaving an idea out (or by putting it in).
+
+| train.py | seeds | contiguous | delta | packed | delta | CPU seconds |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+{rows}
+
+The seeds of `best` have a standard deviation of {noise:.4f}. CPU seconds are of a busy machine: compare them roughly.
+"""
+UPSTREAM = """
+## Beside upstream
+
+`scripts/bench train --upstream DIR` on {date}: {machine}.
+karpathy/autoresearch at 228791f, moved to a CPU as `scripts/benchmarks/trained/upstream.py` says: SDPA, its own learning rates,
+its best batch of those tried, the same rows, {budget:g} CPU seconds a run, nothing compiled on either side.
+
+| train.py | seeds | parameters | tokens | contiguous | packed |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{rows}
+
+`best, no bigrams` has the number of parameters of upstream's; the table of bigrams adds parameters and hardly any computation.
+"""
+
+
+def page(found: dict[str, Any]) -> str:
+    """The figures for people."""
+    return PAGE.format(ideas=_ideas(found.get("ideas")), upstream=_upstream(found.get("upstream")))
+
+
+def delta(runs: list[dict[str, Any]], base: list[dict[str, Any]], key: str) -> str:
+    """The mean difference to the same seeds of another file, with its standard error."""
+    known = {run["seed"]: run[key] for run in base}
+    differences = [run[key] - known[run["seed"]] for run in runs if run["seed"] in known]
+    if not differences or runs is base:
+        return ""
+    error = f" ± {statistics.stdev(differences) / math.sqrt(len(differences)):.4f}" if len(differences) > 1 else ""
+    return f"{statistics.mean(differences):+.4f}{error}"
+
+
+def mean(runs: list[dict[str, Any]], key: str) -> float:
+    """Over all seeds."""
+    return statistics.mean(run[key] for run in runs)
+
+
+def _ideas(part: dict[str, Any] | None) -> str:
+    if not part or not part["runs"].get("best"):
+        return ""
+    base, lines = part["runs"]["best"], []
+    for name, runs in part["runs"].items():
+        bits = [f"{mean(runs, key):.4f} | {delta(runs, base, key)}" for key in ("contiguous", "packed")]
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(bits)} | {mean(runs, 'cpu_s'):.1f} |")
+    values = [run["contiguous"] for run in base]
+    noise = statistics.stdev(values) if len(values) > 1 else math.nan
+    facts = {"noise": noise, "seeds": f"up to {max(map(len, part['runs'].values()))}"}
+    return IDEAS.format(**part, **facts, rows="\n".join(lines))
+
+
+def _upstream(part: dict[str, Any] | None) -> str:
+    if not part or not part["runs"]:
+        return ""
+    lines = []
+    for name, runs in part["runs"].items():
+        counts = f"{len(runs)} | {mean(runs, 'parameters'):,.0f} | {mean(runs, 'tokens'):,.0f}"
+        bits = " | ".join(f"{mean(runs, key):.4f} ({spread(runs, key)})" for key in ("contiguous", "packed"))
+        lines.append(f"| {name} | {counts} | {bits} |")
+    return UPSTREAM.format(**part, rows="\n".join(lines))
+
+
+def spread(runs: list[dict[str, Any]], key: str) -> str:
+    """The standard deviation of single runs, or a dash."""
+    return f"sd {statistics.stdev([run[key] for run in runs]):.4f}" if len(runs) > 1 else "-"
