@@ -1,30 +1,28 @@
 """What the benchmark of the audit audits: each text is put behind train.py. HARD is set before: high quantiles of the losses."""
 
 VARIANTS = {
-    "float32": "def mixed_precision(device): return torch.autocast(device, enabled=False)",
-    "bfloat16": "def mixed_precision(device): return torch.autocast(device, dtype=torch.bfloat16)",
+    "float32": "def precision(device): return torch.float32",
+    "bfloat16": "def precision(device): return torch.bfloat16",
     "micro-batches of 3": """
 whole = logits
 def logits(model, tokens): return torch.cat([whole(model, part) for part in tokens.split(3)])""",
-    "sliding window of 32": """
-def forward(self, x, cos, sin):
-    heads = self.qkv(x).unflatten(-1, (3, -1, self.head_dim))
-    q, k, v = heads.permute(2, 0, 3, 1, 4)
-    back = torch.arange(x.size(1))[:, None] - torch.arange(x.size(1))
-    mask = (back >= 0) & (back < 32)
-    mixed = F.scaled_dot_product_attention(norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin)), v, attn_mask=mask)
-    return self.out(mixed.transpose(1, 2).flatten(2))
-Attention.forward = forward""",
+    "sliding window of 32": "GPT.windows = lambda self: [32] * len(self.blocks)",
     "int8, dynamic": """
 import warnings
-full, mixed_precision = load, lambda device: torch.autocast(device, enabled=False)
+full, precision = load, lambda device: torch.float32
 def load(path):
+    model = full(path)
+    for each in model.modules():
+        each.__class__ = nn.Linear if type(each) is Linear else type(each)  # the kind that can be quantised
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(full(path), {nn.Linear}, dtype=torch.qint8)""",
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)""",
     "compiled": """
 eager = load
-def load(path): return torch.compile(eager(path), dynamic=True)""",
+def load(path):
+    model = eager(path).place("cpu")
+    model.forward = torch.compile(model.forward, dynamic=True)
+    return model""",
 }
 PEEK = """
 own = logits
