@@ -25,7 +25,7 @@ def prepared(folder: Path) -> Lab:
         shutil.copytree(ROOT / name, lab.path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("program.md", "agents.yaml"):
         shutil.copy(ROOT / name, lab.path / name)
-    lab.edit("nanochat_train/task.yaml", "run_tokens: 200000", "run_tokens: 60000")
+    lab.edit("nanochat_train/task.yaml", "run_tokens: 131072", "run_tokens: 65536")
     texts = folder / "texts"
     texts.mkdir()
     for number, document in enumerate(corpus.standard_library().train[:60]):
@@ -48,7 +48,7 @@ def night(lab: Lab, *args: str) -> str:
 @pytest.mark.heavy
 def test_the_gain_of_a_prepared_patch_is_certified_on_the_sealed_rows(tmp_path: Path) -> None:
     lab = prepared(tmp_path)
-    night(lab, "run", "--tag", "t", "--agent", "scripted", "--experiments", "1", "--profile", "cpu")
+    night(lab, "run", "--tag", "t", "--start", "plain", "--agent", "scripted", "--experiments", "1", "--profile", "cpu")
     said = night(lab, "certify", "--tag", "t", "--seeds", "2")
     print(said)
     found: dict[str, Any] = json.loads(night(lab, "show", "c1", "--json"))
@@ -57,7 +57,18 @@ def test_the_gain_of_a_prepared_patch_is_certified_on_the_sealed_rows(tmp_path: 
     assert found["result"]["gain"] > 0
     assert "sealed test split" in said
     # Rows of its own: the same training scores something else there than on the validation rows.
-    again = json.loads(night(lab, "measure", "main", "--profile", "cpu", "--seed", str(found["seeds"][0]), "--json"))
+    again = json.loads(
+        night(
+            lab,
+            "measure",
+            lab.git("rev-parse", "autoresearch/t^1"),
+            "--profile",
+            "cpu",
+            "--seed",
+            str(found["seeds"][0]),
+            "--json",
+        )
+    )
     assert again["split"] == "validation"
     assert again["curve"][:3]
     assert abs(again["value"] - baseline[0]["value"]) > 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from pathlib import Path
 
@@ -9,8 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from harness import static  # noqa: E402
+from harness.agents.constants import declared  # noqa: E402
+from harness.spec import Limits  # noqa: E402
 from nanochat_train import train  # noqa: E402
 from nanochat_train.check import Rehearsal  # noqa: E402
+
+PACKAGE = Path(train.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +147,31 @@ def test_rates_fall_and_momentum_rises() -> None:
     assert matrices["lr"] == pytest.approx(2 * train.FINAL_LR)
     assert (matrices["momentum"], matrices["weight_decay"]) == (train.MOMENTUM, 0.0)
     assert "momentum" not in table
+
+
+def test_the_plain_start_is_the_same_code_with_other_constants() -> None:
+    """What differs beyond its constants are the bigrams that it has not."""
+    texts = [(PACKAGE / name).read_text() for name in ("train.py", "starts/plain.py")]
+    best, plain = ([line for line in text.split("# ----", 2)[2].splitlines() if line.strip()] for text in texts)
+    gone = [line for line in difflib.ndiff(best, plain) if line[0] in "+-"]
+    assert [line for line in gone if line[0] == "-" and "bigram" in line.lower()]
+    assert len(gone) < 40
+    assert not [line for line in texts[1].splitlines()[6:] if "bigram" in line.lower()]
+    names = [{each.name for each in declared(text.encode(), "cpu")} for text in texts]
+    assert names[0] - names[1] == {"BIGRAMS", "BIGRAM_INIT", "BIGRAM_LR"}
+    assert not names[1] - names[0]
+
+
+@pytest.mark.parametrize("name", ["train.py", "starts/plain.py"])
+def test_every_declared_constant_can_be_tuned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (PACKAGE / name).read_bytes()
+    for profile in ("cpu", "gpu"):
+        constants = declared(data, profile)
+        assert capsys.readouterr().out == ""  # nothing was skipped
+        assert len(constants) > 30
+        assert [each.name for each in constants if not each.allows(each.value)] == []
+    assert static.problem(name, data, Limits()) is None
+    assert len(data.splitlines()) < 600
 
 
 class Steady(Rehearsal):

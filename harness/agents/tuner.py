@@ -64,7 +64,7 @@ def unseen(rows: list[dict[str, str]], file: str, lab: Path = LAB) -> int:
 
 
 class Tuner:
-    """Proposes changes of one file's constants, from what earlier experiments made of them.
+    """Proposes changes of one file's constants under a profile, from what earlier experiments made of them.
 
     `unseen` others begin at the same time: this one leaves the first steps to them, and has dice of its own for the rest.
     """
@@ -75,8 +75,8 @@ class Tuner:
         past: list[Tried],
         direction: Literal["minimize", "maximize"],
         seed: int,
-        profile: str = "default",
         unseen: int = 0,
+        profile: str = "default",
     ) -> None:
         self.data, self.past, self.direction = data, past, direction
         self.constants = declared(data, profile)
@@ -206,7 +206,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"tuner cannot read {error.filename}: {error.strerror}")
     try:
-        tuner = Tuner(data, past, task["metric"]["direction"], args.seed, task["profile"], unseen(rows, args.file))
+        tuner = Tuner(data, past, task["metric"]["direction"], args.seed, unseen(rows, args.file), task["profile"])
     except (SyntaxError, ValueError) as error:
         sys.exit(f"tuner cannot tune {args.file}, which is not Python: {error}")
     if not tuner.constants:

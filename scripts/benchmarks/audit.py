@@ -1,6 +1,6 @@
 """What the causality audit says of honest models and of cheats, and what it costs, on the cpu profile.
 
-    scripts/bench audit [--audits 200] [--models 2] [--tokens 200000] [--out docs/benchmarks]
+    scripts/bench audit [--audits 200] [--models 2] [--tokens 131072] [--out docs/benchmarks]
 
 Models are trained by the real train.py. Each honest variant of each is audited many times with fresh cuts and freshly loaded
 weights in one process, and once by real processes in the sandbox; each cheat once by real processes. Needs prepared data.
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Audit honest models and cheats.")
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--models", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--tokens", type=int, default=131_072)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     args = parser.parse_args()
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in the sandbox: threads that wait for each other do not spin

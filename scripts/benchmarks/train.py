@@ -1,10 +1,12 @@
 """What each idea of train.py is worth on a CPU, and how it and its starts compare with upstream's file.
 
     scripts/bench train [--seeds 3] [--tokens 131072] [--only NAME ...] [--out docs/benchmarks]
-    scripts/bench train --upstream DIR [--cpu-s 20] [--seeds 5]     DIR: a clone of karpathy/autoresearch at 228791f
+    scripts/bench train --upstream DIR [--seconds 20] [--seeds 5]     DIR: a clone of karpathy/autoresearch at 228791f
+    scripts/bench train --upstream DIR --gpu --seconds 90 --seeds 2
 
-One process, two threads, no sandbox; needs the prepared data of the cpu profile. Each result is written at once: what is there
-of the same file is not measured again. The first form's budget is in tokens, so other load changes nothing but its duration.
+One process, two threads, no sandbox; needs the prepared data of the cpu profile, or with --gpu of the gpu profile. Each result is
+written at once: what is there of the same file is not measured again. The first form's budget is in tokens, so other load
+changes nothing but its duration. Seconds are CPU seconds on a CPU, and of the clock on a GPU.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from trained.trial import Ground, trial
 from harness import __version__
 
 PACKAGE = Path(__file__).resolve().parents[2] / "nanochat_train"
-SIZE = (4, 128, 64)  # upstream's depth, width and head, those of train.py on a CPU
+SIZE = {"DEPTH": 4, "ASPECT_RATIO": 32, "HEAD_DIM": 64}  # in upstream's words what train.py has on a CPU
 UPSTREAM_BATCHES = (1024, 2048)
 Measure = Callable[[int], dict[str, Any]]
 
@@ -42,19 +44,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=131_072, help="of a run")
     parser.add_argument("--only", nargs="*", help="parts of the names of what to measure")
     parser.add_argument("--upstream", type=Path, metavar="DIR", help="compare with the train.py there")
-    parser.add_argument("--cpu-s", type=float, default=20.0, help="CPU seconds of a run of the comparison")
+    parser.add_argument("--gpu", action="store_true", help="compare on a GPU, in each file's own size")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of a run of the comparison")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     args = parser.parse_args()
     torch.set_num_threads(2)
-    ground = Ground.of("cpu")
+    ground = Ground.gpu() if args.gpu else Ground.cpu()
     text = (PACKAGE / "train.py").read_text()
-    section = "upstream" if args.upstream else "ideas"
-    facts = {"file": hashlib.sha256(text.encode()).hexdigest()[:12], "budget": args.cpu_s if args.upstream else args.tokens}
+    section = ("gpu" if args.gpu else "upstream") if args.upstream else "ideas"
+    facts = {"file": hashlib.sha256(text.encode()).hexdigest()[:12], "budget": args.seconds if args.upstream else args.tokens}
     path = args.out / "baseline.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     if {name: found.get(section, {}).get(name) for name in facts} != facts:
         found[section] = {**facts, "runs": {}}
-    measures = comparison(text, ground, args.upstream, args.cpu_s) if args.upstream else ideas(text, ground, args.tokens)
+    measures = comparison(text, ground, args.upstream, args.seconds) if args.upstream else ideas(text, ground, args.tokens)
     chosen = {name: each for name, each in measures.items() if not args.only or any(part in name for part in args.only)}
     for seed in range(1, (args.seeds or (5 if args.upstream else 3)) + 1):
         for name, measure in chosen.items():
@@ -77,22 +80,30 @@ def ideas(text: str, ground: Ground, tokens: int) -> dict[str, Measure]:
     return {name: partial(trial, each, ground, tokens=tokens) for name, each in texts.items()}
 
 
-def comparison(text: str, ground: Ground, top: Path, cpu_s: float) -> dict[str, Measure]:
-    """Upstream's file and ours, with and without what it has more parameters by; all for the same CPU seconds."""
-    texts = {"best": text, "best, no bigrams": edited(text, WITHOUT["hashed bigrams"])}
-    texts["plain"] = (PACKAGE / "starts/plain.py").read_text()
-    ours = {name: partial(trial, each, ground, cpu_s=cpu_s) for name, each in texts.items()}
+def comparison(text: str, ground: Ground, top: Path, seconds: float) -> dict[str, Measure]:
+    """Upstream's file and ours for the same seconds; on a CPU in one size, and also without what ours has more parameters by."""
+    texts = {"best": text, "plain": (PACKAGE / "starts/plain.py").read_text()}
+    theirs: dict[str, dict[str, int]] = {"upstream": {}}
+    if ground.device == "cpu":
+        texts["best, no bigrams"] = edited(text, WITHOUT["hashed bigrams"])
+        theirs = {
+            f"upstream, batch {batch}": {**SIZE, "TOTAL_BATCH_SIZE": batch, "DEVICE_BATCH_SIZE": batch // ground.seq_len}
+            for batch in UPSTREAM_BATCHES
+        }
+    found: dict[str, Measure] = {name: partial(upstreams, top, ground, seconds, sizes) for name, sizes in theirs.items()}
+    return found | {name: partial(trial, each, ground, seconds=seconds) for name, each in texts.items()}
 
-    def theirs(batch: int, seed: int) -> dict[str, Any]:
-        return upstream.trial(top, ground, seed, cpu_s, batch, SIZE)
 
-    return {**{f"upstream, batch {batch}": partial(theirs, batch) for batch in UPSTREAM_BATCHES}, **ours}
+def upstreams(top: Path, ground: Ground, seconds: float, sizes: dict[str, int], seed: int) -> dict[str, Any]:
+    """A run of upstream's file."""
+    return upstream.trial(top, ground, seed, seconds, sizes)
 
 
 def machine() -> str:
     """What it was measured on."""
     versions = f"Linux {platform.release()}, Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{os.cpu_count()} cores, {versions}, a load of {os.getloadavg()[1]:.1f}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{os.cpu_count()} cores, {versions}, a load of {os.getloadavg()[1]:.1f}"
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ cpu profile's data: half of its training documents to train on, the other half t
 row of 128 tokens ends, as the cpu profile scores. *Packed*: upstream's best fit, in which every row begins with a document; at
 this length it shows little but their heads.
 
-Deltas are paired by seed; the standard error is theirs. A GPU's figures are not in here: none was at hand.
-{ideas}{upstream}"""
+Deltas are paired by seed; the standard error is theirs.
+{ideas}{upstream}{gpu}"""
 IDEAS = """
 ## Each idea
 
@@ -33,7 +33,7 @@ UPSTREAM = """
 
 `scripts/bench train --upstream DIR` on {date}: {machine}.
 karpathy/autoresearch at 228791f, moved to a CPU as `scripts/benchmarks/trained/upstream.py` says: SDPA, its own learning rates,
-its best batch of those tried, the same rows, {budget:g} CPU seconds a run, nothing compiled on either side.
+the same rows, {budget:g} CPU seconds a run, nothing compiled on either side.
 
 | train.py | seeds | parameters | tokens | contiguous | packed |
 | --- | ---: | ---: | ---: | ---: | ---: |
@@ -42,10 +42,29 @@ its best batch of those tried, the same rows, {budget:g} CPU seconds a run, noth
 `best, no bigrams` has the number of parameters of upstream's; the table of bigrams adds parameters and hardly any computation.
 """
 
+GPU = """
+## Beside upstream, on a GPU
+
+`scripts/bench train --upstream DIR --gpu` on {date}: {machine}.
+Each file in its own size and compiled, upstream with FlexAttention in place of the kernel that it downloads; {budget:g} seconds
+a run.
+Total: seconds from the first import of the file to its saved state, compilation included.
+
+| train.py | seeds | parameters | tokens | contiguous | packed | total |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+{rows}
+"""
+NO_GPU = """
+## On a GPU
+
+Not measured: none was at hand. `scripts/bench train --upstream DIR --gpu --seconds 90 --seeds 2` does it where there is one.
+"""
+
 
 def page(found: dict[str, Any]) -> str:
     """The figures for people."""
-    return PAGE.format(ideas=_ideas(found.get("ideas")), upstream=_upstream(found.get("upstream")))
+    gpu = _upstream(found.get("gpu"), GPU) or NO_GPU
+    return PAGE.format(ideas=_ideas(found.get("ideas")), upstream=_upstream(found.get("upstream"), UPSTREAM), gpu=gpu)
 
 
 def delta(runs: list[dict[str, Any]], base: list[dict[str, Any]], key: str) -> str:
@@ -69,22 +88,23 @@ def _ideas(part: dict[str, Any] | None) -> str:
     base, lines = part["runs"]["best"], []
     for name, runs in part["runs"].items():
         bits = [f"{mean(runs, key):.4f} | {delta(runs, base, key)}" for key in ("contiguous", "packed")]
-        lines.append(f"| {name} | {len(runs)} | {' | '.join(bits)} | {mean(runs, 'cpu_s'):.1f} |")
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(bits)} | {mean(runs, 'seconds'):.1f} |")
     values = [run["contiguous"] for run in base]
     noise = statistics.stdev(values) if len(values) > 1 else math.nan
     facts = {"noise": noise, "seeds": f"up to {max(map(len, part['runs'].values()))}"}
     return IDEAS.format(**part, **facts, rows="\n".join(lines))
 
 
-def _upstream(part: dict[str, Any] | None) -> str:
+def _upstream(part: dict[str, Any] | None, form: str) -> str:
     if not part or not part["runs"]:
         return ""
     lines = []
     for name, runs in part["runs"].items():
         counts = f"{len(runs)} | {mean(runs, 'parameters'):,.0f} | {mean(runs, 'tokens'):,.0f}"
         bits = " | ".join(f"{mean(runs, key):.4f} ({spread(runs, key)})" for key in ("contiguous", "packed"))
-        lines.append(f"| {name} | {counts} | {bits} |")
-    return UPSTREAM.format(**part, rows="\n".join(lines))
+        total = f" {mean(runs, 'total_s'):.0f} |" if form is GPU else ""
+        lines.append(f"| {name} | {counts} | {bits} |{total}")
+    return form.format(**part, rows="\n".join(lines))
 
 
 def spread(runs: list[dict[str, Any]], key: str) -> str:

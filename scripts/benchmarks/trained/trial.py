@@ -1,9 +1,11 @@
-"""One training run in this process, without a sandbox and a referee: on prepared rows, by tokens or by CPU seconds."""
+"""One training run in this process, without a sandbox and a referee: on prepared rows, by tokens or by seconds.
+
+Seconds are CPU seconds of this process on a CPU, and of the clock on a GPU.
+"""
 
 from __future__ import annotations
 
 import io
-import math
 import sys
 import tempfile
 import time
@@ -24,7 +26,7 @@ from nanochat_train.packing import best_fit, contiguous
 from nanochat_train.score import total
 from nanochat_train.supply import Order
 
-CONTIGUOUS_ROWS = 640
+CONTIGUOUS_ROWS, GPU_ROWS = 640, 2048
 Logits = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -38,11 +40,22 @@ class Ground:
     train: Rows
     contiguous: Rows
     packed: Rows
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, profile: str) -> Ground:
-        """From the training rows of a profile that is packed without gaps: every second document is held out."""
-        prepared = data.load(profile)
+    def gpu(cls) -> Ground:
+        """The rows of the gpu profile, which are packed; the contiguous ones are the same text cut half a row later."""
+        prepared = data.load("gpu")
+        packed = np.array(prepared.rows("val")[:GPU_ROWS])
+        shifted = packed.reshape(-1)[packed.shape[1] // 2 :]
+        shifted = shifted[: len(shifted) // packed.shape[1] * packed.shape[1]].reshape(-1, packed.shape[1])
+        meta = prepared.meta
+        return cls(meta.vocab_size, meta.seq_len, prepared.token_bytes(), prepared.rows("train"), shifted, packed, "cuda")
+
+    @classmethod
+    def cpu(cls) -> Ground:
+        """From the training rows of the cpu profile, which are packed without gaps: every second document is held out."""
+        prepared = data.load("cpu")
         stream = prepared.rows("train").reshape(-1)
         starts = np.flatnonzero(stream == prepared.meta.bos)
         documents = [part[1:].tolist() for part in np.split(stream, starts)[1:]]
@@ -65,22 +78,25 @@ class Ground:
 
     def _bits(self, logits: Logits, rows: Rows) -> float:
         parts = []
-        for some in np.array_split(rows, math.ceil(len(rows) / 32)):
-            ids = torch.from_numpy(some.astype(np.int64))
+        for some in rows[: len(rows) // 32 * 32].reshape(-1, 32 if self.device == "cpu" else 8, rows.shape[1]):
+            ids = torch.from_numpy(some.astype(np.int64)).to(self.device)
             with torch.no_grad():
-                found = logits(ids[:, :-1]).float()
-            parts.append(torch.nn.functional.cross_entropy(found.transpose(1, 2), ids[:, 1:], reduction="none").numpy())
+                found = logits(ids[:, :-1].contiguous()).float()
+            losses = torch.nn.functional.cross_entropy(found.transpose(1, 2), ids[:, 1:], reduction="none")
+            parts.append(losses.cpu().numpy())
+        rows = rows[: sum(map(len, parts))]
         return total(np.concatenate(parts), rows[:, 1:], self.sizes).bits_per_byte
 
 
 class Run:
-    """The `run` that a train.py is given, with a budget of `tokens` or of `cpu_s` CPU seconds of this process."""
+    """The `run` that a train.py is given, with a budget of `tokens` or of `seconds`."""
 
-    device, scale = "cpu", 1.0
+    scale = 1.0
 
-    def __init__(self, ground: Ground, seed: int, tokens: int | None, cpu_s: float | None) -> None:
-        self.seed, self.vocab_size, self.seq_len = seed, ground.vocab_size, ground.seq_len
-        self.order, self.tokens, self.cpu_s = Order(ground.train, seed), tokens, cpu_s
+    def __init__(self, ground: Ground, seed: int, tokens: int | None, seconds: float | None) -> None:
+        self.seed, self.vocab_size, self.seq_len, self.device = seed, ground.vocab_size, ground.seq_len, ground.device
+        self.order, self.tokens, self.seconds = Order(ground.train, seed), tokens, seconds
+        self.clock = time.process_time if ground.device == "cpu" else time.monotonic
         self.progress, self.taken, self.started, self.spent = 0.0, 0, 0.0, 0.0
         self.state: dict[str, torch.Tensor] = {}
         self.notes: dict[str, object] = {}
@@ -91,12 +107,13 @@ class Run:
 
     def start(self) -> None:
         """Start the clock, once."""
-        self.started = self.started or time.process_time()
+        self.started = self.started or self.clock()
 
     def next_rows(self, n: int) -> Rows | None:
         """The next n rows, None at the end of the budget."""
         self.start()
-        used = (time.process_time() - self.started) / self.cpu_s if self.cpu_s else self.taken * self.seq_len / (self.tokens or 1)
+        by_tokens = self.taken * self.seq_len / self.tokens if self.tokens else 0.0
+        used = (self.clock() - self.started) / self.seconds if self.seconds else by_tokens
         self.progress = min(1.0, used)
         if used >= 1 or (self.tokens and (self.taken + n) * self.seq_len > self.tokens):
             self.progress = 1.0
@@ -115,8 +132,8 @@ class Run:
 
     def save(self, state: dict[str, torch.Tensor]) -> None:
         """Keep the state; the run ends here."""
-        self.spent = time.process_time() - self.started
-        self.state = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+        self.spent = self.clock() - self.started
+        self.state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
 
 
 def module(text: str) -> ModuleType:
@@ -127,14 +144,16 @@ def module(text: str) -> ModuleType:
     return made
 
 
-def trial(text: str, ground: Ground, seed: int, tokens: int | None = None, cpu_s: float | None = None) -> dict[str, Any]:
+def trial(text: str, ground: Ground, seed: int, tokens: int | None = None, seconds: float | None = None) -> dict[str, Any]:
     """Train a train.py and score it."""
-    candidate, run = module(text), Run(ground, seed, tokens, cpu_s)
+    candidate, run, began = module(text), Run(ground, seed, tokens, seconds), time.monotonic()
     with redirect_stdout(io.StringIO()):
         candidate.train(run)
+    total_s = time.monotonic() - began
     with tempfile.TemporaryDirectory() as folder:
         save_file(run.state, Path(folder) / "state.safetensors")
         model = candidate.load(str(Path(folder) / "state.safetensors"))
     scores = ground.score(lambda ids: candidate.logits(model, ids))
     parameters = sum(weight.numel() for weight in model.parameters())
-    return {"seed": seed, **scores, "cpu_s": run.spent, "tokens": run.taken * run.seq_len, "parameters": parameters}
+    figures = {"seconds": run.spent, "total_s": total_s, "tokens": run.taken * run.seq_len, "parameters": parameters}
+    return {"seed": seed, **scores, **figures}
