@@ -58,10 +58,10 @@ T = {seq_len}. Medians of {repeats}, in turn. On a busy machine the figures a CP
 | ---: | ---: | ---: |
 {commands}
 
-At this rate {night:g} G tokens, the default for a GPU (40 shards of climbmix), take {minutes:.0f} minutes here to tokenize and
-pack, once; most of it is divided by the number of cores. karpathy/autoresearch packs while it trains, on the training
-thread, at 0.9 to 1.4 M tokens a CPU second; a GPU that takes 1.65 M tokens a second waits for that. What a trainer gets
-here are rows that are packed: [feed.md](feed.md).
+At this rate {night:g} G tokens, the default for a GPU (40 shards of climbmix), take {minutes:.0f} CPU minutes to tokenize and
+pack, once, all but the packing divided among the cores. karpathy/autoresearch packs while it trains, on the training thread, at
+0.9 to 1.4 M tokens a CPU second; a GPU that takes 1.65 M tokens a second waits for that. What a trainer gets here are rows
+that are packed: [feed.md](feed.md).
 """
 # Prints the most memory, KiB, that a command or a child of it held. A process of its own, as what the parent of a command
 # holds when it starts it counts for the command.
@@ -126,10 +126,10 @@ def tokenizing(folder: Path, source: Path, repeats: int) -> list[dict[str, Any]]
     few = lists[: max(4 * packing.POOL, len(lists) // 8)]
     steps: dict[tuple[str, str], Callable[[], int]] = {}
     for processes in sorted({1, cpus()}):
-        steps["tokenize", f"tiktoken alone, {processes} threads"] = lambda n=processes: sum(
+        steps["tokenize", f"tiktoken alone, threads: {processes}"] = lambda n=processes: sum(
             map(len, encoding.encode_ordinary_batch(texts, num_threads=n))
         )
-        steps["tokenize", f"prepare, {processes} processes"] = lambda n=processes: work.tokens(jobs, n)
+        steps["tokenize", f"prepare, processes: {processes}"] = lambda n=processes: work.tokens(jobs, n)
     steps["pack, best fit", "every document of the pool, lists"] = lambda: linear(few, tokenizer.bos)
     for name, pack in packing.PACKINGS.items():
         steps[f"pack, {name.replace('-', ' ')}", "prepare"] = lambda pack=pack: sum(
@@ -208,8 +208,8 @@ def page(found: dict[str, Any]) -> str:
         for c in found["cases"]
     ]
     commands = [f"| {c['tokens'] / 1e6:.1f} M | {c['seconds']:.1f} | {c['peak_mb']:.0f} |" for c in found["commands"]]
-    rate = {(c["step"], c["who"]): c["tokens_per_s"] for c in found["cases"]}
-    seconds = NIGHT / rate["tokenize", f"prepare, {cpus()} processes"] + NIGHT / rate["pack, best fit", "prepare"]
+    rate = {(c["step"], c["who"]): c["tokens_per_cpu_s"] for c in found["cases"]}
+    seconds = NIGHT / rate["tokenize", f"prepare, processes: {cpus()}"] + NIGHT / rate["pack, best fit", "prepare"]
     return PAGE_TEXT.format(
         **{**found, "commands": "\n".join(commands)},
         vocab_size=SHAPE.vocab_size,
