@@ -9,7 +9,7 @@ import io
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,18 +58,18 @@ class Ground:
         prepared = data.load("cpu")
         stream = prepared.rows("train").reshape(-1)
         starts = np.flatnonzero(stream == prepared.meta.bos)
-        documents = [part[1:].tolist() for part in np.split(stream, starts)[1:]]
+        documents = np.split(stream, starts)[1:]  # BOS stands before each
         bos, length = prepared.meta.bos, prepared.meta.seq_len
         held = documents[1::2]
-        shown = contiguous(held, bos, length)
+        shown = whole(contiguous(held, bos, length))
         rng = np.random.default_rng(0)
         return cls(
             prepared.meta.vocab_size,
             length,
             prepared.token_bytes(),
-            contiguous(documents[::2], bos, length),
+            whole(contiguous(documents[::2], bos, length)),
             shown[rng.permutation(len(shown))[:CONTIGUOUS_ROWS]],
-            best_fit(held, bos, length),
+            whole(best_fit(held, bos, length)),
         )
 
     def score(self, logits: Logits) -> dict[str, float]:
@@ -86,6 +86,11 @@ class Ground:
             parts.append(losses.cpu().numpy())
         rows = rows[: sum(map(len, parts))]
         return total(np.concatenate(parts), rows[:, 1:], self.sizes).bits_per_byte
+
+
+def whole(blocks: Iterable[Rows]) -> Rows:
+    """All rows of a packing."""
+    return np.concatenate(list(blocks))
 
 
 class Run:
