@@ -42,6 +42,15 @@ def test_a_run_that_never_ends_is_killed(course: Course) -> None:
     assert ran.trained.curve
 
 
+def test_a_run_ends_with_train_whatever_would_be_tidied_up_behind_it(course: Course) -> None:
+    thread = "    threading.Thread(target=time.sleep, args=(300,)).start()\n"
+    behind = f"    import atexit, threading\n    atexit.register(time.sleep, 300)\n{thread}"
+    ran = course.train(changed((SAVE, behind + SAVE)), grace_s=200)
+    assert (ran.status, ran.reason) == ("ok", "")
+    assert ran.trained.exit is not None
+    assert ran.trained.exit.seconds < 150
+
+
 def test_a_run_that_never_starts_is_killed(course: Course) -> None:
     ran = course.train(changed((BEGIN, "    time.sleep(60)\n")), startup_s=2)
     assert (ran.status, ran.reason) == ("invalid", "did not start within 2 s")
