@@ -8,13 +8,17 @@ from harness.night import Night
 
 
 def keep_or_drop(night: Night, record: Record) -> None:
-    """After the verdict: what a kept one compiled is the new master, and what it made is not the oldest that has to go."""
+    """After the verdict: what the incumbent compiled is the new master, and what kept ones made stays while there is room.
+
+    What waits for a person to accept it is not the incumbent.
+    """
     made = night.state.left(night.ledger.tag, record.id).artefacts
     compiled = night.state.compiled(night.ledger.tag, record.id)
     if record.verdict is None or record.verdict.status != "keep":
         trees.remove(made)
     else:
-        artefacts.trim(made.parent, night.ledger.incumbent().id)
-        if night.caches:
+        incumbent = night.ledger.incumbent().id
+        artefacts.trim(made.parent, incumbent)
+        if night.caches and record.id == incumbent:
             caches.fill(night.caches, compiled)
     trees.remove(compiled)

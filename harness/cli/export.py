@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from harness import git
-from harness.cli.nights import remembered
+from harness.cli.nights import asked, remembered
 from harness.cli.options import TagOption, latest
 from harness.cli.screen import Screen, interruptible
 from harness.export import export as make
 from harness.ledger import Ledger
+from harness.state import StateFolder
 
 
 def export(
@@ -31,8 +32,10 @@ def export(
     ledger = Ledger(repo, name)
     record = ledger.get(experiment) if experiment else ledger.incumbent()
     target = (to or Path(f"{name}-{record.id}")).absolute()
+    known = StateFolder(repo).settings(name).exists()  # `harness baseline` leaves none
+    settings = remembered(repo, name) if known else asked(repo, None, name, record.profile, record.sandbox)
     with interruptible(Screen()) as interrupt:
-        said = make(repo, remembered(repo, name), record, target, sample, lambda: interrupt.soon)
+        said = make(repo, settings, record, target, sample, lambda: interrupt.soon)
     if said is None:
         raise typer.Exit(130)
     typer.echo(said.rstrip() + ("\n" if said.strip() else "") + f"{name}/{record.id} is in {target}")
