@@ -178,7 +178,8 @@ def _added(candidate: Record) -> int:
 def _failure(measurements: list[Measurement]) -> Verdict | None:
     for measured in measurements:
         if measured.status != "ok":
-            return Verdict(status=measured.status, reason=measured.reason or "no reason was given")
+            status = "discard" if measured.status == "stopped" else measured.status
+            return Verdict(status=status, reason=measured.reason or "no reason was given")
     return None
 
 

@@ -28,8 +28,8 @@ class Measurement(Written):
 
     version: Literal[1] = 1
     """Of this form."""
-    status: Literal["ok", "crash", "invalid", "void"]
-    """`void`: the infrastructure failed, not the idea."""
+    status: Literal["ok", "crash", "invalid", "void", "stopped"]
+    """`void`: the infrastructure failed, not the idea. `stopped`: the harness ended a hopeless run; referees do not say so."""
     reason: str = ""
     """Why it is not ok, in a sentence."""
     value: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness import guards, judge, merging, repairing
+from harness.early import Watcher
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
@@ -147,8 +148,12 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
             night.flight.enter(record.id, "running")
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
         request = night.request(commit, seed, work, against(night), place=place)
+        watcher = watch(night, record)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
-            measured = await aside(lambda stop: night.runner.measure(request, lambda: cancel() or stop()))
+            measured = await aside(
+                lambda stop: night.runner.measure(request, lambda: cancel() or stop() or bool(watcher and watcher.look(work)))
+            )
+        measured = watcher.result(request, measured) if watcher else measured
         measured = night.taken(request, measured, night.state.left(night.ledger.tag, record.id, record.state == "closed"))
         broken = night.lose(place)
     if broken and measured and measured.status == "void":
@@ -156,6 +161,13 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         told = {"dirty": measured.hardware.get("dirty", measured.reason)}
         return again and again.model_copy(update={"hardware": {**again.hardware, **told}})
     return measured
+
+
+def watch(night: Night, record: Record) -> Watcher | None:
+    """Who ends the first run of a candidate when it is hopeless; whatever is promising is run to the end."""
+    if record.id == BASELINE or record.measurements:
+        return None
+    return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground))
 
 
 def against(night: Night) -> Against:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from harness import git, gpus
 from harness.bench import Bench
 from harness.board import Board
+from harness.early import History
 from harness.gateway.client import Gateway
 from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
@@ -67,6 +68,7 @@ class Night(Bench):
     places: Pool[Place]
     flight: Flight = field(default_factory=Flight)
     controlling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    history: History = field(default_factory=History)
     gateway: Gateway | None = None
     fallbacks: dict[str, Agent] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

@@ -88,6 +88,8 @@ class Stage:
             subprocess.run(["git", *words], cwd=self.path, check=True)
         self.repo = git.open_repo(self.path)
         self.now, self.changed, self.pending = 0.0, time.monotonic(), dict[object, float]()
+        self.runner: type[Scorer] = Scorer
+        self.known: dict[str, tuple[float, float] | None] = {}
         self.steps, self.lock, self.dead, self.night = 0, threading.Lock(), False, None
 
     def play(self, workers: int, slots: int, experiments: int | None = None) -> str:
@@ -101,7 +103,8 @@ class Stage:
             try:
                 with open_night(self.repo, settings, interrupt, lambda _: None, lambda _: None) as night, watched(self):
                     self.night = night
-                    night.agents, night.runner = [Player(self, night.agents[0].spec)], Scorer(self)
+                    night.history.known |= self.known
+                    night.agents, night.runner = [Player(self, night.agents[0].spec)], self.runner(self)
                     reason = night.conduct(research(night))
             except Killed:
                 continue
@@ -153,6 +156,10 @@ class Stage:
     @property
     def records(self) -> list[Record]:
         return Ledger(self.repo, "t").records()
+
+    def beside(self, record: Record, name: str) -> str:
+        ledger = Ledger(self.repo, "t")
+        return ledger.text(ledger.get(record.id), name)
 
     def text(self, commit: str) -> str:
         return git.read(self.repo, git.files(self.repo, git.commit_of(self.repo, commit))["toy/solution.py"]).decode()

@@ -135,7 +135,12 @@ class Tuner:
         """Add an experiment to the study as far as its values lie within today's ranges; a failure counts as worst of all."""
         from optuna.trial import TrialState, create_trial
 
-        states = {"crash": TrialState.PRUNED, "invalid": TrialState.PRUNED, "open": TrialState.RUNNING}
+        states = {
+            "crash": TrialState.PRUNED,
+            "invalid": TrialState.PRUNED,
+            "discard": TrialState.PRUNED,
+            "open": TrialState.RUNNING,
+        }
         state = states.get(tried.status) if tried.metric is None else TrialState.COMPLETE
         usable = [constant for constant in self.constants if constant.allows(tried.values.get(constant.name))]
         if state is None or not usable:
