@@ -176,7 +176,8 @@ class Experiment(Value):
 class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
-    Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `revived`: a person asked for
+    Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `merge` counts those that were merged, in
+    the order of their merges, which is not that of their numbers where several were under way. `revived`: a person asked for
     the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
     `nudge`: what else its agent was asked for. `review`: it is, or was, for a person to decide whether it is merged.
     `again_of`: the accepted experiment whose change this is, on top of what was merged since.
@@ -196,6 +197,7 @@ class Record(Value):
     proposal: Proposal | None = None
     measurements: list[Measurement] = []
     verdict: Verdict | None = None
+    merge: int | None = None
     revived: bool = False
     wish: Wish | None = None
     nudge: Nudge | None = None

@@ -76,6 +76,7 @@ def progress_made(records: list[Record]) -> str:
         return "no baseline yet"
     metric, first = records[0].metric, records[0].value
     kept = [r for r in records if r.merged and r.id != BASELINE and r.value is not None]
+    kept.sort(key=lambda record: record.merge or 0)
     text = f"{prompt.counts(records)}; {metric.name} {metric.shown(first)}"
     if not kept and any(record.review for record in records):
         return f"{text}: nothing is merged yet, see `harness review`"

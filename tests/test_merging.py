@@ -10,7 +10,7 @@ from conftest import Lab
 from stage import Part, Stage, check, home
 from test_crash import mortal
 
-from harness import git
+from harness import git, view
 from harness.steps import Step
 
 __all__ = ["home"]
@@ -35,6 +35,14 @@ def test_a_stale_candidate_is_merged_as_it_was_measured_together_with_what_came_
     assert "A = 4" in stage.text("autoresearch/t")
     assert "B = 4" in stage.text("autoresearch/t")
     assert git.parents(stage.repo, git.commit_of(stage.repo, "autoresearch/t")) == [second.ground, second.experiment.commit]
+
+
+def test_merges_are_counted_in_their_order(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=9), Part({"B": 3}, takes=2)])
+    stage.play(workers=2, slots=2)
+    check(stage)
+    assert [record.merge for record in stage.records] == [0, 2, 1]
+    assert "distance 12.000 -> 9.000 with 2 merged" in view.summary(stage.records)
 
 
 def test_one_worker_and_one_slot_never_have_a_stale_base(home: Path) -> None:

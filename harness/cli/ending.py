@@ -36,7 +36,7 @@ def tip(ledger: Ledger, records: list[Record]) -> Record:
     try:
         return ledger.incumbent()
     except UserError:
-        return [record for record in records if record is records[0] or record.merged][-1]
+        return max(records, key=lambda record: record.merge or 0)
 
 
 def shelf(repo: git.Repo, records: list[Record]) -> str:
