@@ -7,6 +7,7 @@ longer. The harness can be killed at any step: what it had not written by then i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from harness.research import research
 from harness.steps import EVENT, Step
 
 NAMES = "ABCDEF"
-QUIET_S = 0.005  # so long nobody has come or gone: then whoever is next may be done
+LOOK_S = 0.002
+HOPS = 5  # rounds of the loop in which nothing happens: then nothing will
 START = "\n\n\n\n".join(f"{name} = 5" for name in NAMES) + "\n"
 FILES = {
     "toy/solution.py": START,
@@ -87,7 +89,8 @@ class Stage:
         for words in (("init", "-qb", "main"), ("add", "."), ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "t")):
             subprocess.run(["git", *words], cwd=self.path, check=True)
         self.repo = git.open_repo(self.path)
-        self.now, self.changed, self.pending = 0.0, time.monotonic(), dict[object, float]()
+        self.now, self.changes, self.pending = 0.0, 0, dict[object, float]()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.runner: type[Scorer] = Scorer
         self.known: dict[str, tuple[float, float] | None] = {}
         self.steps, self.lock, self.dead, self.night = 0, threading.Lock(), False, None
@@ -114,6 +117,8 @@ class Stage:
     def reached(self, step: Step) -> None:
         """A step of the harness: where it may be killed, or interrupted."""
         night = self.night
+        with suppress(RuntimeError):  # in a thread, or before the loop
+            self.loop = asyncio.get_running_loop()
         if night is not None:
             self.most_waiting = max(self.most_waiting, night.flight.count("waiting"))
         if step is Step.MERGED and night is not None:
@@ -130,21 +135,37 @@ class Stage:
         """Be at work for some virtual time; False when that was cancelled."""
         me = object()
         with self.lock:
-            self.pending[me], self.changed = self.now + takes, time.monotonic()
+            self.pending[me], self.changes = self.now + takes, self.changes + 1
         try:
             while not self._next(me):
                 if cancel() or self.dead:
                     return False
-                time.sleep(QUIET_S / 2)
+                time.sleep(LOOK_S)
             return not cancel()
         finally:
             with self.lock:
-                self.now, self.changed = max(self.now, self.pending.pop(me)), time.monotonic()
+                self.now, self.changes = max(self.now, self.pending.pop(me)), self.changes + 1
 
     def _next(self, me: object) -> bool:
+        """Whether this work is the first to be done, everybody who has a slot is at work, and the loop has nothing else to do."""
         with self.lock:
-            first = min(self.pending, key=lambda each: self.pending[each])
-            return first is me and time.monotonic() - self.changed > QUIET_S
+            before = self.changes
+            if min(self.pending, key=lambda each: self.pending[each]) is not me or self.leased() != len(self.pending):
+                return False
+        quiet = threading.Event()
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._hop, HOPS, quiet)
+        return quiet.wait(5) and self.changes == before and self.leased() == len(self.pending)
+
+    def _hop(self, left: int, quiet: threading.Event) -> None:
+        if left and self.loop:
+            self.loop.call_soon(self._hop, left - 1, quiet)
+        else:
+            quiet.set()
+
+    def leased(self) -> int:
+        assert self.night is not None
+        return sum(len(pool.slots) - len(pool._free) for pool in (self.night.workers, self.night.places))
 
     def value(self, text: str, seed: int) -> float:
         """The score of a file: the distance of all its numbers from three, and what they do to each other."""

@@ -48,7 +48,7 @@ def _own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/nowhere")
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=ROUGH, database=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=ROUGH, database=None)
 @given(plays, disasters, disasters, st.integers(1, 4), st.integers(1, 3))
 def test_any_order(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> None:
     night(play, kills, interrupts, workers, slots)

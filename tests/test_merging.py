@@ -37,6 +37,15 @@ def test_a_stale_candidate_is_merged_as_it_was_measured_together_with_what_came_
     assert git.parents(stage.repo, git.commit_of(stage.repo, "autoresearch/t")) == [second.ground, second.experiment.commit]
 
 
+def test_an_agent_is_told_what_others_have_under_way(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 6}, takes=1), Part({"B": 6}, takes=5), Part({"C": 6}, takes=1)], runs=[9])
+    stage.play(workers=2, slots=2)
+    first, second, third = (stage.prompts[f"000{n}"][0] for n in (1, 2, 3))
+    assert "Under way by others, so try something else: 0002, which is being written.\n" in first
+    assert "Under way by others, so try something else: 0001, which is being written.\n" in second
+    assert "Under way by others, so try something else: 0001 Play 1; 0002, which is being written.\n" in third
+
+
 def test_merges_are_counted_in_their_order(home: Path) -> None:
     stage = Stage(home / "repo", [Part({"A": 4}, takes=9), Part({"B": 3}, takes=2)])
     stage.play(workers=2, slots=2)
@@ -106,7 +115,7 @@ def test_it_is_made_anew_only_once(home: Path, again: dict[str, int], reason: st
 
 def test_an_idea_that_is_stale_twice_and_conflicts_again_is_not_additive(home: Path) -> None:
     """While it is made anew, another change of the same line is merged."""
-    parts = [Part({"A": 4}, takes=2), Part({"A": 3, "F": 5}, takes=3, again={"B": 3}), Part({"B": 4}, takes=6)]
+    parts = [Part({"A": 4}, takes=2), Part({"A": 3, "F": 5}, takes=3, again={"B": 3}), Part({"B": 4}, takes=5)]
     stage = Stage(home / "repo", parts, runs=[1])
     stage.play(workers=3, slots=3)
     check(stage)

@@ -44,8 +44,11 @@ class Screen:
         """A closed experiment."""
         verdict = record.verdict
         title = record.proposal.title if record.proposal else record.experiment.agent
-        for trouble in (run.hardware["dirty"] for run in record.measurements if "dirty" in run.hardware):
-            self.say(trouble)
+        for run in record.measurements:
+            if "dirty" in run.hardware:
+                self.say(run.hardware["dirty"])
+            if "shared" in run.hardware:
+                self.say(f"warning: a run of {record.id} shared {run.hardware['shared']}: what was measured may have suffered")
         self.say(f"{record.id} {verdict.status if verdict else ''}: {title}: {verdict.reason if verdict else ''}")
 
 
