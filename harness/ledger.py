@@ -68,7 +68,8 @@ class Ledger:
 
     def save(self, record: Record, step: Step, texts: dict[str, str] | None = None) -> Record:
         """Write the next state of a record by compare-and-swap of its ref; texts of earlier states are kept."""
-        record = record.model_copy(update={"updated": now()})
+        merge = sum(known.merged for known in self.records()) if record.merged and record.merge is None else record.merge
+        record = record.model_copy(update={"updated": now(), "merge": merge})
         experiment, before = record.experiment, self._tips.get(record.id)
         contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
@@ -90,10 +91,6 @@ class Ledger:
         if tip is None:
             raise UserError(f"there is no lab branch autoresearch/{self.tag}: start one with `harness run --tag {self.tag}`")
         return tip
-
-    def merges(self) -> int:
-        """How many records are merged, the baseline's included: the number of the next merge."""
-        return sum(record.merged for record in self.records())
 
     def incumbent(self, commit: str | None = None) -> Record:
         """The record of the lab branch's tip, or of an earlier commit of it: the last kept experiment, or the baseline."""

@@ -209,6 +209,4 @@ class Night(Bench):
         update: dict[str, object] = {"state": "closed", "verdict": verdict}
         if self.task.merge == "review" and verdict.status == "keep" and record.id != BASELINE and not record.again_of:
             update["review"] = Review()
-        elif verdict.status == "keep":
-            update["merge"] = self.ledger.merges()
         return self.ledger.save(record.model_copy(update=update), Step.CLOSED, texts)

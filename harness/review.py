@@ -89,8 +89,7 @@ def conclude(ledger: Ledger, done: Pending, record: Record, again: str | None = 
     new = [] if review.ruling else [each for each in done.made if each not in review.decisions]
     if new:
         review = review.model_copy(update={"decisions": [*review.decisions, *new], "again": again})
-        merge_number = ledger.merges() if review.status == "keep" else None
-        record = ledger.save(record.model_copy(update={"review": review, "merge": merge_number}), Step.DECIDED)
+        record = ledger.save(record.model_copy(update={"review": review}), Step.DECIDED)
     ruling = record.review.ruling if record.review else None
     if ruling and ruling.kind == "accept" and not (record.review and record.review.again):
         merge(ledger, record, ruling)
