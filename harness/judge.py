@@ -63,7 +63,9 @@ def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record])
     sigma, sign = measured.sigma, -1.0 if task.metric.direction == "minimize" else 1.0
     closed = [(r, r.verdict) for r in records[1:] if r.values and r.verdict and r.verdict.error][-REMEMBERED:]
     learnt = Experience()
-    for _, past in closed:
+    for record, past in closed:
+        if record.proposal and record.proposal.reverts:
+            continue  # to take a merge back is no edit as agents make them
         learnt = learnt.after((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma)
     belief = Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2)
     known = Standing(measured, belief, learnt.prior, sign)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lab
+from stage import Part, Stage, check, home
 
 from harness import config
 from harness.models import UserError
 
+__all__ = ["home"]
 GUARD = """\
 import pathlib, sys
 print("looking closely")
@@ -106,3 +110,17 @@ def test_a_mistake_is_named_with_its_line(lab: Lab, written: str, wanted: str) -
     lab.edit("toy/task.yaml", "outputs:", f"guards: [{written}]\noutputs:")
     with pytest.raises(UserError, match=wanted.replace(".", r"\.")):
         config.load_task(lab.path / "toy/task.yaml")
+
+
+def test_a_merge_that_came_first_while_a_guard_ran_is_measured_together_with_it_and_guarded_again(home: Path) -> None:
+    stage = Stage(home, [Part({name: 4}, takes=1 + index % 2) for index, name in enumerate("ABCDEF")])
+    guard = "guards: [{name: slow, run: [sh, -c, 'sleep 0.2; ! grep -q \"E = 4\" toy/solution.py']}]\n"
+    task = stage.path / "toy/task.yaml"
+    task.write_text(task.read_text() + guard)
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "a guard"], cwd=stage.path, check=True)
+    stage.play(3, 3)
+    check(stage)
+    statuses = [each.verdict and each.verdict.status for each in stage.records]
+    assert statuses == ["keep", "keep", "keep", "keep", "keep", "discard", "keep"]
+    assert "E = 5" in stage.text("autoresearch/t")
+    assert any(each.experiment.joined for each in stage.records)

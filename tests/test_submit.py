@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 from conftest import Lab
+from stage import Part, Stage, check, home
 
+from harness import git
+from harness.wishes import Wishes
+
+__all__ = ["home"]
 MORTAL = Path(__file__).with_name("mortal.py")
 ADA = ("-c", "user.name=Ada Example", "-c", "user.email=ada@example.org")
 
@@ -143,3 +148,23 @@ def test_killed_on_the_way_it_is_one_experiment(night: Lab, step: str) -> None:
     night.harness("resume", "--tag", "t", "--experiments", "2")
     assert [row[3] for row in night.rows()] == ["keep", "discard", "keep"]
     assert night.git("branch", "--list", "exp/*") == ""
+
+
+@pytest.mark.parametrize("first", [2, *(pytest.param(first, marks=pytest.mark.heavy) for first in (3, 4, 5, 6))])
+def test_whatever_kills_a_night_each_wish_is_tried_once(home: Path, first: int) -> None:
+    """Two submissions, one of which is better, and an idea, among the experiments of two agents."""
+    stage = Stage(home, [Part({"A": 4}), Part({"B": 4}), Part({"C": 4}), Part({"D": 70})], kills=list(range(first, 400, 9)))
+    base = git.commit_of(stage.repo, "main")
+    for number in (1, 2):
+        text = stage.text("main").replace("F = 5", f"F = {number}").encode()
+        tree = git.tree_with(stage.repo, base, {"toy/solution.py": git.write(stage.repo, text)})
+        commit = git.commit(stage.repo, tree, [base], f"F is {number}\n", ("Ada", "ada@example.org"))
+        Wishes(stage.repo, "t", "submission").add("Ada <ada@example.org>", f"F is {number}", commit)
+    Wishes(stage.repo, "t", "idea").add("Ada <ada@example.org>", "try C")
+    stage.play(2, 2, 7)
+    check(stage)
+    taken = {(each.wish.kind, each.wish.number): each for each in stage.records if each.wish}
+    assert sorted(taken) == [("idea", 1), ("submission", 1), ("submission", 2)]
+    assert sum(each.wish is not None for each in stage.records) == 3
+    kept = taken["submission", 2].verdict, taken["submission", 1].verdict
+    assert [verdict and verdict.status for verdict in kept] == ["keep", "discard"]
