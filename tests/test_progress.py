@@ -85,6 +85,13 @@ def test_every_experiment_is_shown_or_counted(metric: Metric, sign: float) -> No
     assert high - low < 3, "90 flattens the picture"
 
 
+def test_what_was_merged_later_is_the_best_later_whatever_its_number() -> None:
+    picture = progress.prepare(night(LOSS, 1.0), ["0008", "0002"])
+    assert [(kept.number, kept.gain) for kept in picture.kept] == [(0, 0), (8, 1.5), (2, -0.5)]
+    assert picture.since() == [0, 8, 8]
+    assert len(picture.discarded) == 2
+
+
 def test_the_noise_of_the_verdict_is_carried_until_the_next_one() -> None:
     records = night(LOSS, 1.0)
     kept = records[2]

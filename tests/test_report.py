@@ -193,7 +193,7 @@ def test_nothing_kept_shows_what_came_nearest_and_what_was_learnt(tmp_path: Path
     html = page(ledger)
     assert "Nothing was better than the baseline by more than the noise." in html
     assert "Nearest misses" in html
-    near = headline.near_misses(ledger.records())
+    near = headline.nearest(ledger.records())
     chances = [r.verdict.probability for r in near if r.verdict]
     assert chances == sorted(chances, reverse=True)  # type: ignore[type-var]
     assert all(f'href="#{r.id}"' in html for r in near)

@@ -14,6 +14,7 @@ from harness.cli.ending import shelf
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
 from harness.models import Record, Status, UserError
+from harness.report.lineage import lineage
 from harness.state import StateFolder
 
 OPEN = "open"  # an experiment without a verdict
@@ -56,13 +57,12 @@ def log(
     if plot:
         from harness.report.progress import plot as draw  # the drawing library takes longer to load than all of the harness
 
-        draw(records, plot)
+        draw(records, plot, list(reversed(lineage(ledger, records, refs.resolve(repo, ledger.lab)).merge)))
         typer.echo(f"{plot} shows: {view.summary(records)}")
     elif as_json:
         emit([record.model_dump(mode="json") for record in shown])
     elif graph:
         from harness.report.graph import graph as tree
-        from harness.report.lineage import lineage
 
         typer.echo(tree(records, shown, lineage(ledger, records, refs.resolve(repo, ledger.lab)).incumbent))
     elif tsv:

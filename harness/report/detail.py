@@ -15,6 +15,7 @@ from harness.report.lineage import Lineage
 from harness.report.spent import agent_s, phases, runs_s
 
 FULL = 1000  # experiments with diff, curve and logs: some KB and milliseconds each, the others a tenth of that
+EARLIER = "before it was joined with what was merged meanwhile"
 LOG_CHARS, CURVE_POINTS, FACTS, REASON_CHARS = 4000, 160, 40, 2000
 
 
@@ -42,7 +43,7 @@ def lean(record: Record, line: Lineage) -> dict[str, Any]:
         "id": record.id,
         "hypothesis": text.plain(proposal.hypothesis, 8000) if proposal else "",
         "reason": text.line(verdict.reason, REASON_CHARS) if verdict else f"still {record.state}",
-        "incumbent": line.incumbent.get(experiment.base, "") if record.id != BASELINE else "",
+        "incumbent": line.incumbent.get(record.ground, "") if record.id != BASELINE else "",
         "merge": line.merge.get(record.id, "")[:10],
         "commit": (experiment.commit or "")[:10] if experiment.commit != experiment.base else "",
         "facts": [[name, text.line(value, 400)] for name, value in facts(record) if value],
@@ -68,6 +69,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         found += [("Asked again", _again(each)) for each in proposal.tries[:FACTS]]
         found += [("Dropped", ", ".join(proposal.dropped[:FACTS]))]
     found += [("Started", record.started.replace("T", " ")[:16]), ("Base", record.experiment.base[:10])]
+    found += [("Joined", f"with {record.experiment.onto[:10]}, merged meanwhile" if record.experiment.onto else "")]
     return [*found, ("Sandbox", f"{record.sandbox}, profile {record.profile}, harness {record.harness}")]
 
 
@@ -88,7 +90,7 @@ def _run(record: Record, run: Measurement) -> dict[str, Any]:
         "seed": str(run.seed),
         "status": run.status,
         "value": record.metric.shown(run.value),
-        "reason": text.line(run.reason, 400),
+        "reason": text.line(run.reason or ("" if run in record.runs else EARLIER), 400),
         "time": ", ".join(f"{text.line(name, 30)} {text.duration(value)}" for name, value in list(phases(run).items())[:8]),
         "cpu": text.duration(run.cpu_s),
         "memory": f"{run.peak_memory_mb:,.0f} MB",

@@ -18,7 +18,7 @@ def graph(records: list[Record], wanted: list[Record], incumbents: dict[str, str
     lines, shown, latest, leaf = list[str](), {record.id for record in wanted}, BASELINE, False
     for record in records:
         kept = record.verdict is not None and record.verdict.status == "keep"
-        base = incumbents.get(record.experiment.base, latest)
+        base = incumbents.get(record.ground, latest)
         if record.id in shown:
             lines += ["|/"] if leaf is False and not kept and lines else []
             lines.append(_line(record, kept, "" if base == latest else f" (from {base})"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness import judge, prompt, view
 from harness.certificates import Certificate
 from harness.ledger import BASELINE
+from harness.misses import near_misses
 from harness.models import Metric, Record
 from harness.noise import degrees, noise
 from harness.report import text
@@ -87,8 +88,8 @@ def figures(records: list[Record], time: Spent) -> list[tuple[str, str, str]]:
     return found
 
 
-def near_misses(records: list[Record]) -> list[Record]:
-    """The discarded ones that came nearest: by the probability that they are real, then by their gain."""
+def nearest(records: list[Record]) -> list[Record]:
+    """The near misses; where there are none, the discarded ones that came nearest, by probability and gain."""
 
     def nearness(record: Record) -> tuple[float, float]:
         verdict = record.verdict
@@ -96,7 +97,7 @@ def near_misses(records: list[Record]) -> list[Record]:
         return (verdict.probability or 0.0) if verdict else 0.0, gain
 
     discarded = [r for r in records if r.verdict and r.verdict.status == "discard" and r.verdict.gain is not None]
-    return sorted(discarded, key=nearness, reverse=True)[:NEAR]
+    return (near_misses(records) or sorted(discarded, key=nearness, reverse=True))[:NEAR]
 
 
 def learnt(records: list[Record]) -> list[str]:
@@ -109,7 +110,7 @@ def learnt(records: list[Record]) -> list[str]:
         repeats = degrees(records)
         by = f"measured by {repeats} repeat{'s' * (repeats != 1)}" if repeats else "the task's own guess"
         found.append(f"Two runs of the same code differ by {metric.shown(sigma * math.sqrt(2))} or so ({by}); less is no gain.")
-    best = next(iter(near_misses(records)), None)
+    best = next(iter(nearest(records)), None)
     if best and best.verdict and best.verdict.gain is not None:
         bound = best.verdict.gain + 2 * (best.verdict.gain_sd or 0.0)
         believed = text.signed(view.believed(best.verdict))

@@ -11,7 +11,7 @@ from harness.models import Record
 
 @dataclass(frozen=True)
 class Lineage:
-    """What the lab branch says: incumbents by their commit on it, and the merges of kept experiments."""
+    """What the lab branch says: incumbents by their commit on it, and the merges of kept experiments, the last one first."""
 
     incumbent: dict[str, str]
     merge: dict[str, str]

@@ -54,7 +54,8 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
     """Everything that the template names."""
     tip, time, first = refs.resolve(ledger.repo, ledger.lab), spent(records), records[0]
     certificates = Certificates(ledger.repo, ledger.tag).all()
-    picture = _picture(records)
+    line = lineage(ledger, records, tip)
+    picture = _picture(records, list(reversed(line.merge)))
     gains = {f"{kept.number:04d}": kept.gain for kept in picture.kept[1:]} if picture else {}
     return {
         "tag": ledger.tag,
@@ -68,8 +69,8 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "figures": headline.figures(records, time),
         "noisy": bool(picture and any(kept.sigma for kept in picture.kept)),
         "failures": bool(picture and picture.failed),
-        "kept": [sections.merged(record, gains[record.id]) for record in records if record.id in gains],
-        "near": [sections.near(record) for record in headline.near_misses(records)],
+        "kept": [sections.merged(ledger.get(name), gain) for name, gain in gains.items()],
+        "near": [sections.near(record) for record in headline.nearest(records)],
         "learnt": headline.learnt(records),
         "certificates": [(each.id, view.sentence(each)) for each in certificates],
         "shelf": view.certificates(certificates, openings(ledger.repo, first.task, first.profile)),
@@ -83,15 +84,15 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "rows": bundle.pack(detail.rows(records) | {"chunk": bundle.CHUNK}),
         "picture": bundle.pack(sections.drawn(picture)) if picture else "",
         "still": still(picture) if picture else None,
-        "chunks": bundle.chunks(detail.details(ledger, records, lineage(ledger, records, tip))),
+        "chunks": bundle.chunks(detail.details(ledger, records, line)),
         "made_by": f"harness {__version__}",
         "conditions": sections.conditions(first),
     }
 
 
-def _picture(records: list[Record]) -> Picture | None:
+def _picture(records: list[Record], merged: list[str]) -> Picture | None:
     """What is to be drawn; None when there is no baseline to compare with."""
     try:
-        return prepare(records)
+        return prepare(records, merged)
     except UserError:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be drawn. `kept` starts with the baseline; values outside `view` (low, high) are only counted."""
+    """What is to be drawn. `kept` has the baseline, then the merges in order; values outside `view` (low, high) are counted."""
 
     heading: str
     metric: Metric
@@ -53,12 +54,16 @@ class Picture:
     last: int
     view: tuple[float, float]
 
+    def since(self) -> list[int]:
+        """From which experiment on each of the kept ones was the best: it may have been merged after later ones had begun."""
+        return list(accumulate((point.number for point in self.kept), max))
 
-def plot(records: list[Record], path: Path) -> None:
-    """Draw the night to a .png, .svg or .pdf file; 2100 x 1050 pixels."""
+
+def plot(records: list[Record], path: Path, merged: list[str] | None = None) -> None:
+    """Draw the night to a .png, .svg or .pdf file; 2100 x 1050 pixels. `merged` as for `prepare`."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} cannot be drawn: give it a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    figure = _draw(prepare(records))
+    figure = _draw(prepare(records, merged))
     try:
         figure.savefig(path, dpi=DPI, format=path.suffix.lower()[1:])
     except OSError as error:
@@ -66,12 +71,17 @@ def plot(records: list[Record], path: Path) -> None:
         raise UserError(f"{path} cannot be written ({why}): name a file in a folder that exists and is yours") from error
 
 
-def prepare(records: list[Record]) -> Picture:
-    """Records -> what is to be drawn; experiments without a verdict are left out."""
+def prepare(records: list[Record], merged: list[str] | None = None) -> Picture:
+    """Records -> what is to be drawn; experiments without a verdict are left out.
+
+    `merged`: the kept ones in the order of their merges, which is not that of their numbers where several were under way.
+    """
     baseline = next((record for record in records if record.id == BASELINE), None)
     if baseline is None or (first := _value(baseline)) is None:
         raise UserError("there is nothing to draw yet: the baseline has no value; `harness status` tells what is going on")
     metric, ended = baseline.metric, [(r, r.verdict) for r in records if r.verdict and r.id != BASELINE]
+    order = {name: place for place, name in enumerate(merged or [])}
+    ended.sort(key=lambda item: order.get(item[0].id, len(order)) if item[1].status == "keep" else -1)
     kept = [Kept(0, first, 0.0, _spread(baseline), "baseline")]
     discarded, failed = list[tuple[int, float]](), list[int]()
     for record, verdict in ended:
@@ -174,7 +184,7 @@ def _marks(axes: Axes, picture: Picture, edge: float) -> None:
         heights, transform, label = [edge] * len(picture.failed), axes.get_xaxis_transform(), f"{len(picture.failed)} failed"
         style: dict[str, Any] = {"marker": "|" if many else "x", "linewidths": 0.7 if many else 1.0, "alpha": 0.6}
         axes.scatter(picture.failed, heights, s=26, c=RED, transform=transform, zorder=2, label=label, **style)
-    steps, best, label = [0, *numbers, picture.last], [first.value, *values], f"running best {shown(picture.kept[-1].value)}"
+    steps, best, label = [*picture.since(), picture.last], [first.value, *values], f"running best {shown(picture.kept[-1].value)}"
     axes.step(steps, [*best, best[-1]], where="post", color=GREEN, linewidth=2.2, zorder=3, label=label)
     if any(point.sigma for point in picture.kept):
         ends = [*picture.kept, picture.kept[-1]]

@@ -16,13 +16,17 @@ PROGRAM_CHARS, PROGRAMS, LISTED = 20_000, 30, 60
 
 
 def drawn(picture: Picture) -> dict[str, Any]:
-    """The progress picture, less what the table has anyway: [number, value, standard deviation, gain] of the kept ones."""
+    """The progress picture, less what the table has: [number, value, standard deviation, gain, best since] of the kept ones."""
 
-    def point(kept: Kept) -> list[float | None]:
-        return [kept.number, text.number(kept.value, 9), text.number(kept.sigma), text.number(kept.gain)]
+    def point(kept: Kept, since: int) -> list[float | None]:
+        return [kept.number, text.number(kept.value, 9), text.number(kept.sigma), text.number(kept.gain), since]
 
     edges = [text.number(edge, 9) for edge in picture.view]
-    return {"view": edges, "lower": picture.metric.direction == "minimize", "kept": [point(kept) for kept in picture.kept]}
+    return {
+        "view": edges,
+        "lower": picture.metric.direction == "minimize",
+        "kept": list(map(point, picture.kept, picture.since())),
+    }
 
 
 def when(records: list[Record]) -> str:

@@ -29,7 +29,8 @@ def still(picture: Picture) -> Still:
 
     step = -(-len(picture.discarded) // MOST) or 1
     first, *merged = picture.kept
-    stairs = "".join(f"H{WIDTH * each.number / picture.last:.1f}V{at(0, each.value).split()[1]}" for each in merged)
+    steps = zip(merged, picture.since()[1:], strict=True)
+    stairs = "".join(f"H{at(since, each.value).replace(' ', 'V')}" for each, since in steps)
     return Still(
         discarded="".join(f"M{at(*point)}h0" for point in picture.discarded[::step]),
         kept="".join(f"M{at(each.number, each.value)}h0" for each in picture.kept),

@@ -6,11 +6,12 @@ function progress(host, rows, picture, open) {
   const count = rows.id.length, numbers = rows.id.map(Number), [low, high] = picture.view;
   const blank = () => new Array(count).fill(null);
   const best = blank(), above = blank(), below = blank(), kept = blank(), discarded = blank(), failed = blank();
+  const values = new Map(picture.kept.map((point) => [point[0], point[1]]));
   let now = null, next = 0;
   for (let i = 0; i < count; i++) {
-    while (next < picture.kept.length && picture.kept[next][0] <= numbers[i]) now = picture.kept[next++];
+    while (next < picture.kept.length && picture.kept[next][4] <= numbers[i]) now = picture.kept[next++];
     if (now) [best[i], above[i], below[i]] = [now[1], now[1] + 2 * now[2], now[1] - 2 * now[2]];
-    if (now && now[0] === numbers[i]) kept[i] = now[1];
+    if (values.has(numbers[i])) kept[i] = values.get(numbers[i]);
     else if (rows.status[i] === "discard") discarded[i] = rows.value[i];
     else if (rows.status[i] === "crash" || rows.status[i] === "invalid") failed[i] = true;
   }
