@@ -79,6 +79,11 @@ class Measurement(Written):
     trusted: str = ""
     """Hashes of what measured: the frozen files, the terms of the task, and programs outside the repository."""
 
+    @property
+    def phases(self) -> dict[str, float]:
+        """Wall-clock seconds by phase; what a referee calls "total" is their sum and no phase."""
+        return {name: seconds for name, seconds in self.seconds.items() if name != "total"}
+
     def facts(self) -> Measurement:
         """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""
         return self.model_copy(update={"curve": [], "log_tail": "", "referee_tail": ""})

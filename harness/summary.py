@@ -120,7 +120,7 @@ def _seconds(records: list[Record]) -> dict[str, float]:
         if record.proposal:
             spent["propose"] += record.proposal.seconds + sum(each.seconds for each in record.proposal.tries)
         for run in record.measurements:
-            for name, seconds in run.seconds.items():
+            for name, seconds in run.phases.items():
                 spent[name] += seconds
     return {name: round(seconds, 1) for name, seconds in spent.items()}
 
@@ -206,7 +206,7 @@ def _time(found: Summary) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as hours and minutes, minutes, or seconds."""
-    if seconds >= 3600:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"
+    """As people say it: 7.4 h, 12 min, 3.2 s."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"

@@ -85,13 +85,8 @@ def test_near_misses_are_the_undecided_and_the_probably_better_the_likeliest_fir
 
 
 def test_seconds_as_people_say_them() -> None:
-    assert [duration(seconds) for seconds in (3.25, 119, 300, 3600, 9000)] == [
-        "3.2 s",
-        "119.0 s",
-        "5 min",
-        "1 h 0 min",
-        "2 h 30 min",
-    ]
+    shown = [duration(seconds) for seconds in (3.25, 12.4, 119, 300, 3600, 9000)]
+    assert shown == ["3.2 s", "12 s", "2 min", "5 min", "60 min", "2.5 h"]
 
 
 def test_a_night_ends_with_its_summary_and_the_command_repeats_it(lab: Lab) -> None:

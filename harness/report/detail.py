@@ -12,7 +12,8 @@ from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Record, Try, Verdict
 from harness.report import difference, text
 from harness.report.lineage import Lineage
-from harness.report.spent import agent_s, phases, runs_s
+from harness.report.spent import agent_s, runs_s
+from harness.summary import duration
 
 FULL = 1000  # experiments with diff, curve and logs: some KB and milliseconds each, the others a tenth of that
 EARLIER = "before it was joined with what was merged meanwhile"
@@ -59,7 +60,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
     if verdict and verdict.probability is not None:
         found += [("Real", f"with a probability of {text.percent(verdict.probability)}")]
     name = " ".join(filter(None, (record.experiment.agent, proposal.agent_version if proposal else "")))
-    found += [("Agent", f"{name}, {text.duration(agent_s(record))}")]
+    found += [("Agent", f"{name}, {duration(agent_s(record))}")]
     if used:
         tokens = f"{used.input + used.cached + used.written:,} tokens in, {used.output:,} out"
         found += [("Models", f"{', '.join(used.models) or 'none'}: {used.requests} requests, {tokens}")]
@@ -75,7 +76,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
 
 def _again(each: Try) -> str:
     what, why = (each.verdict.status, each.verdict.reason) if each.verdict else (each.outcome.kind, each.outcome.reason)
-    return f"after {text.duration(each.seconds)}: {what}: {why}"
+    return f"after {duration(each.seconds)}: {what}: {why}"
 
 
 def _gain(record: Record, verdict: Verdict) -> str:
@@ -91,8 +92,8 @@ def _run(record: Record, run: Measurement) -> dict[str, Any]:
         "status": run.status,
         "value": record.metric.shown(run.value),
         "reason": text.line(run.reason or ("" if run in record.runs else EARLIER), 400),
-        "time": ", ".join(f"{text.line(name, 30)} {text.duration(value)}" for name, value in list(phases(run).items())[:8]),
-        "cpu": text.duration(run.cpu_s),
+        "time": ", ".join(f"{text.line(name, 30)} {duration(value)}" for name, value in list(run.phases.items())[:8]),
+        "cpu": duration(run.cpu_s),
         "memory": f"{run.peak_memory_mb:,.0f} MB",
         "audit": {"passed": run.audit.passed, "summary": text.line(run.audit.summary, 400)} if run.audit else None,
     }

@@ -14,6 +14,7 @@ from harness.noise import degrees, noise
 from harness.report import text
 from harness.report.progress import Picture
 from harness.report.spent import Spent
+from harness.summary import duration
 
 NEAR = 5
 SIGMAS_95 = 1.96
@@ -74,12 +75,12 @@ def figures(records: list[Record], time: Spent) -> list[tuple[str, str, str]]:
     found += [("kept", f"{kept:,}", f"{text.percent(kept / judged, 1)} of those judged" if judged else "")]
     if time.active:
         pace = f"{judge.figure(3600 * len(ended) / time.active)} experiments an hour" if ended else ""
-        stopped = f"; {text.duration(time.stopped)} stopped in between" if time.stopped else ""
-        found += [("time at work", text.duration(time.active), pace + stopped)]
+        stopped = f"; {duration(time.stopped)} stopped in between" if time.stopped else ""
+        found += [("time at work", duration(time.active), pace + stopped)]
     if time.busy is not None and time.timed:
         where = "GPU busy" if any("gpu" in run.hardware for r in records[:1] for run in r.measurements) else "busy with runs"
         share = text.percent(time.busy) if time.busy <= 1.005 else f"{time.busy:.1f} at a time"
-        found += [(where, share, f"{text.duration(time.timed)} of timed runs")]
+        found += [(where, share, f"{duration(time.timed)} of timed runs")]
     paid = [used.usd for record in records if (used := view.usage(record))]
     if paid:
         known = sum(usd or 0.0 for usd in paid)

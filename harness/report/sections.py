@@ -11,6 +11,7 @@ from harness.models import Record
 from harness.report import ideas, standing, text
 from harness.report.progress import Kept, Picture
 from harness.report.spent import Spent
+from harness.summary import duration
 
 PROGRAM_CHARS, PROGRAMS, LISTED = 20_000, 30, 60
 
@@ -63,7 +64,7 @@ def shares(time: Spent) -> list[tuple[str, str, float]]:
     if time.waiting > 1:
         parts.append(("waiting, worktrees, judging", time.waiting))
     whole = sum(seconds for _, seconds in parts) or 1.0
-    return [(name, text.duration(seconds), round(100 * seconds / whole, 1)) for name, seconds in parts]
+    return [(name, duration(seconds), round(100 * seconds / whole, 1)) for name, seconds in parts]
 
 
 def agents(records: list[Record], gains: dict[str, float]) -> list[dict[str, Any]]:
@@ -98,7 +99,7 @@ def _achieved(found: standing.Standing, name: str, records: list[Record]) -> dic
         "gain": metric.shown(found.gain) if found.gains else "",
         "usd": view.dollars(found.usd) if found.usd != 0 else "",
         "usd_each": view.dollars(found.usd / len(found.gains)) if found.usd and found.gains else "",
-        "agent_s": text.duration(found.agent_s / max(1, count)),
+        "agent_s": duration(found.agent_s / max(1, count)),
         "hits": sorted(hits, key=lambda hit: -best[hit["id"]]),
     }
 

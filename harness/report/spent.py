@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.models import Measurement, Record
+from harness.models import Record
 
 STOPPED_S = 1800.0
 TIMED = ("train", "run")  # the phase that a budget is for, as referees name it
@@ -47,7 +47,7 @@ def spent(records: list[Record]) -> Spent:
         work = agent_s(record)
         found["agent"] += work
         for run in record.measurements:
-            for name, seconds in phases(run).items():
+            for name, seconds in run.phases.items():
                 found[name] = found.get(name, 0.0) + seconds
                 work += seconds
         if record.started:
@@ -72,12 +72,7 @@ def agent_s(record: Record) -> float:
 
 def runs_s(record: Record) -> float:
     """Seconds of all runs of an experiment."""
-    return sum(sum(phases(run).values()) for run in record.measurements)
-
-
-def phases(run: Measurement) -> dict[str, float]:
-    """Seconds of a run by phase; what a referee calls "total" is their sum and no phase."""
-    return {name: seconds for name, seconds in run.seconds.items() if name != "total"}
+    return sum(sum(run.phases.values()) for run in record.measurements)
 
 
 def _updated(record: Record) -> float:

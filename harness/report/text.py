@@ -61,10 +61,3 @@ def percent(share: float, digits: int = 0) -> str:
 def signed(figure: str) -> str:
     """A figure with a minus sign that is as wide as its plus."""
     return figure.replace("-", "\N{MINUS SIGN}")
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 7.4 h, 12 min, 3.2 s."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
