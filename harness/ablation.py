@@ -108,12 +108,12 @@ def _left(merged: Record, record: Record) -> Left:
         id=merged.id,
         title=prompt.title(merged),
         experiment=record.id,
-        status=verdict.status if verdict else record.state,
+        status=record.status,
         worth=None if verdict is None or verdict.gain is None else -verdict.gain + 0.0,
         worth_sd=verdict.gain_sd if verdict else None,
         runs=len(record.values),
         tokens=-proposal.added,
-        taken_back=bool(verdict and verdict.status == "keep"),
+        taken_back=record.merged,
         says="",
     )
     return found.model_copy(update={"says": _says(record, found)})
@@ -126,6 +126,8 @@ def _says(record: Record, found: Left) -> str:
         return "not finished"
     if found.taken_back:
         return f"not needed: taken back by {record.id}"
+    if verdict.status == "keep":
+        return f"not needed: whether it is taken back is for a person to decide, see `harness review {record.id}`"
     if verdict.status in ("crash", "invalid"):
         return "needed: without it the code does not run"
     if verdict.status == "void" or found.worth is None:

@@ -86,6 +86,6 @@ def _combine(records: list[Record]) -> Nudge | None:
 def _restart(records: list[Record]) -> Nudge | None:
     """The latest incumbent before the one of now that nobody was asked to begin from; the baseline is one."""
     offered = {name for record in records if record.nudge and record.nudge.kind == "restart" for name in record.nudge.of}
-    earlier = [record.id for record in records if record.id == BASELINE or _kept(record)][:-1]
+    earlier = [record.id for record in records if record.id == BASELINE or record.merged][:-1]
     fresh = [name for name in reversed(earlier) if name not in offered]
     return Nudge(kind="restart", of=fresh[:1]) if fresh else None

@@ -123,3 +123,15 @@ def test_without_what_it_needs_the_code_crashes_and_no_agent_is_asked_to_mend_it
     lab.harness("run", "--tag", "t", "--agent", "pair", "--experiments", "2")
     assert [row[3] for row in lab.rows()] == ["keep"] * 3
     assert ablated(lab)[0]["says"] == "needed: without it the code does not run"
+
+
+@pytest.mark.heavy
+def test_in_review_a_person_decides(merged: Lab) -> None:
+    tip = merged.git("rev-parse", "autoresearch/t")
+    merged.harness("resume", "--tag", "t", "--review")
+    found = ablated(merged, "--keep")[2]
+    assert (found["status"], found["taken_back"]) == ("waiting", False)
+    assert found["says"] == "not needed: whether it is taken back is for a person to decide, see `harness review 0006`"
+    assert merged.git("rev-parse", "autoresearch/t") == tip
+    merged.harness("accept", "6")
+    assert "range(3)" not in merged.git("show", "autoresearch/t:toy/solution.py")
