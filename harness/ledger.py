@@ -100,7 +100,7 @@ class Ledger:
             return baseline
         tree, merged = git.tree(self.repo, commit), git.parents(self.repo, commit)[1:]
         for record in reversed(self.records()):
-            if record.merged and self.tree(record) == tree:  # a forge's commit may have other parents
+            if record.review and record.merged and self.tree(record) == tree:  # a forge's commit may have other parents
                 return record
         for record in reversed(self.records()):
             if record.experiment.commit in merged:
