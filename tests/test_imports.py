@@ -26,6 +26,7 @@ def upstream(lab: Lab) -> str:
     return HEAD + "".join(rows)
 
 
+@pytest.mark.heavy
 def test_a_history_is_shown_as_unverified_and_one_of_it_is_measured(lab2: Lab) -> None:
     lab2.harness("baseline", "--tag", "t")
     (lab2.path / "results.tsv").write_text(upstream(lab2))
