@@ -146,7 +146,7 @@ def again(night: Night, accepted: Pending) -> Record | None:
             return None
         record = reopened(night, old, made.changed)
     conclude(ledger, accepted, old, record.id)
-    return record if record.state != "closed" else None
+    return record if record.state != "closed" and record.id not in night.flight else None  # a resumed night is at it already
 
 
 def obstacle(night: Night, conflicts: list[str], tree: str, commit: str) -> str:

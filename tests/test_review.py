@@ -14,7 +14,9 @@ import pytest
 from conftest import Lab
 
 from harness import git
-from harness.ledger import Ledger
+from harness.decisions import decide
+from harness.ledger import Ledger, now
+from harness.models import Decision
 
 MORTAL = Path(__file__).with_name("mortal.py")
 RUN = ("run", "--tag", "t", "--review")
@@ -154,6 +156,14 @@ def test_a_rejection_is_told_to_the_agents(lab2: Lab) -> None:
 
 
 @pytest.mark.heavy
+def test_a_decision_that_is_not_carried_out_yet_is_not_overruled(lab2: Lab) -> None:
+    night(lab2, "a")
+    decide(git.open_repo(lab2.path), "t", "0001", Decision(kind="accept", by="Grace", at=now()))
+    assert "decided, and not carried out yet" in lab2.harness("review").stdout
+    assert "experiment 0001 is about to be accepted" in lab2.harness("reject", "1", code=1).stderr
+
+
+@pytest.mark.heavy
 def test_only_what_waits_can_be_decided(lab2: Lab) -> None:
     lab2.agent("worse2", "sed -i 's/^A = .*/A = 9.0/' toy/solution.py; NOTE")
     night(lab2, "a", "worse2")
@@ -215,17 +225,22 @@ def test_killed_before_something_waits(lab2: Lab, step: str) -> None:
 @pytest.mark.heavy
 def test_a_night_at_work_takes_decisions_up(lab2: Lab) -> None:
     lab2.agent("slow", "while [ ! -e GO ]; do sleep 0.1; done; NOTE".replace("GO", f"'{lab2.path.parent}/go'"))
+    lab2.edit("toy/task.yaml", "propose_s: 20", "propose_s: 300")
     night(lab2, "a", "b")
     flags = ("--sandbox", "none", "--agent", "slow", "--experiments", "5")
     running = lab2.start(*RUN, *flags)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while "0003 slow: propose" not in lab2.harness("status").stdout:
             assert time.monotonic() < end
-        assert "a night is at work on 't'" in lab2.harness("accept", "1", "--reason", "now").stdout
+        assert "a night is at work on 't': it carries that out" in lab2.harness("accept", "1", "--reason", "now").stdout
+        while statuses(lab2)[1] != "keep":
+            assert time.monotonic() < end
+            time.sleep(0.2)
         assert "a night is at work on 't'" in lab2.harness("accept", "2").stdout
-        assert "is about to be accepted" in lab2.harness("reject", "1", code=1).stderr
-        assert "decided, and not carried out yet" in lab2.harness("review").stdout
+        while len(statuses(lab2)) < 5 or statuses(lab2)[4] != "keep":
+            assert time.monotonic() < end
+            time.sleep(0.2)
         (lab2.path.parent / "go").touch()
         assert running.wait(60) == 0
     finally:
@@ -233,7 +248,7 @@ def test_a_night_at_work_takes_decisions_up(lab2: Lab) -> None:
         running.wait()
     assert statuses(lab2)[:3] == ["keep", "keep", "accepted"]
     new = record(lab2, "0002")["review"]["again"]
-    assert record(lab2, new)["verdict"]["status"] == "keep"
+    assert (new, record(lab2, new)["verdict"]["status"]) == ("0004", "keep")
     assert lab2.git("rev-parse", "autoresearch/t^{tree}") == record(lab2, new)["experiment"]["tree"]
 
 

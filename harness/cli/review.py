@@ -180,7 +180,7 @@ def finish(repo: git.Repo, tag: str) -> None:
     except UserError:
         if not locks.held(repo, tag):
             raise
-        typer.echo(f"a night is at work on {tag!r}: it carries that out before its next experiment")
+        typer.echo(f"a night is at work on {tag!r}: it carries that out in a moment")
         return
     if left:
         settings = remembered(repo, tag).model_copy(update={"agents": []})
