@@ -202,7 +202,9 @@ def test_killed_while_something_is_accepted(lab2: Lab, step: str) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("step", ["DECISION_MADE", "BEGUN", "DECIDED", "BRANCHED", "RUN_GOES_ON", "MEASURED", "CLOSED", "MERGED"])
+@pytest.mark.parametrize(
+    "step", ["DECISION_MADE", "PROPOSED", "DECIDED", "BRANCHED", "RUN_GOES_ON", "MEASURED", "CLOSED", "MERGED"]
+)
 def test_killed_while_something_is_measured_again(lab2: Lab, step: str) -> None:
     night(lab2, "a", "b")
     lab2.harness("accept", "1")
