@@ -62,7 +62,8 @@ def room(night: Night) -> bool:
         return False
     if workers == places == 1:
         return not len(flight)
-    return flight.count("proposing") < workers and flight.count("waiting") < places
+    proposing, waiting = flight.count("proposing"), flight.count("waiting")
+    return proposing < workers and proposing + waiting < max(workers, places)
 
 
 async def wait(night: Night) -> None:
