@@ -19,8 +19,9 @@ Deltas are paired by seed; the standard error is theirs.
 IDEAS = """
 ## Each idea
 
-`scripts/bench train` on {date}: {machine}. {budget:,} tokens a run, {seeds} seeds. A delta above zero is what
-would be lost by leaving an idea out (or by putting it in).
+`scripts/bench train --tokens {budget}` on {date}: {machine}.
+A delta above zero is what would be lost by leaving an idea out, or by putting one more in. An idea stays where it pays here, or
+costs nothing here and paid on a GPU elsewhere (NorMuon, the softcap); another comes in only if it pays here.
 
 | train.py | seeds | contiguous | delta | packed | delta | CPU seconds |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -35,8 +36,8 @@ UPSTREAM = """
 karpathy/autoresearch at 228791f, moved to a CPU as `scripts/benchmarks/trained/upstream.py` says: SDPA, its own learning rates,
 the same rows, {budget:g} CPU seconds a run, nothing compiled on either side.
 
-| train.py | seeds | parameters | tokens | contiguous | packed |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| train.py | seeds | parameters | tokens | contiguous | delta | packed | delta |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {rows}
 
 `best, no bigrams` has the number of parameters of upstream's; the table of bigrams adds parameters and hardly any computation.
@@ -50,8 +51,8 @@ Each file in its own size and compiled, upstream with FlexAttention in place of 
 a run.
 Total: seconds from the first import of the file to its saved state, compilation included.
 
-| train.py | seeds | parameters | tokens | contiguous | packed | total |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| train.py | seeds | parameters | tokens | contiguous | delta | packed | delta | total |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {rows}
 """
 NO_GPU = """
@@ -91,22 +92,16 @@ def _ideas(part: dict[str, Any] | None) -> str:
         lines.append(f"| {name} | {len(runs)} | {' | '.join(bits)} | {mean(runs, 'seconds'):.1f} |")
     values = [run["contiguous"] for run in base]
     noise = statistics.stdev(values) if len(values) > 1 else math.nan
-    facts = {"noise": noise, "seeds": f"up to {max(map(len, part['runs'].values()))}"}
-    return IDEAS.format(**part, **facts, rows="\n".join(lines))
+    return IDEAS.format(**part, noise=noise, rows="\n".join(lines))
 
 
 def _upstream(part: dict[str, Any] | None, form: str) -> str:
     if not part or not part["runs"]:
         return ""
-    lines = []
+    lines, base = [], next(iter(part["runs"].values()))
     for name, runs in part["runs"].items():
         counts = f"{len(runs)} | {mean(runs, 'parameters'):,.0f} | {mean(runs, 'tokens'):,.0f}"
-        bits = " | ".join(f"{mean(runs, key):.4f} ({spread(runs, key)})" for key in ("contiguous", "packed"))
+        bits = " | ".join(f"{mean(runs, key):.4f} | {delta(runs, base, key)}" for key in ("contiguous", "packed"))
         total = f" {mean(runs, 'total_s'):.0f} |" if form is GPU else ""
         lines.append(f"| {name} | {counts} | {bits} |{total}")
     return form.format(**part, rows="\n".join(lines))
-
-
-def spread(runs: list[dict[str, Any]], key: str) -> str:
-    """The standard deviation of single runs, or a dash."""
-    return f"sd {statistics.stdev([run[key] for run in runs]):.4f}" if len(runs) > 1 else "-"
