@@ -78,6 +78,7 @@ A proposal takes twice as long as a run, and there are two workers for each run 
   began. *Lost a run*: the slot's time in which the candidate itself did not run. It contains the referee's interpreter, the
   sandbox and the evaluation; what lies *between runs* is the loop's: records, exports, the judge, and waiting for a proposal.
 - *CPU* is that of the harness with agents and referees; they only sleep.
+- A load above the number of cores is other work on the machine: sandboxes and referees then start slowly, which is lost time.
 - Longer runs lose the same seconds, so the share for runs of {long:g} s follows: {long:g} / ({long:g} + lost).
 """
 LONG = 300.0
