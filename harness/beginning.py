@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness import __version__, git, trailers
-from harness.ledger import author, new_record
+from harness import __version__, git
+from harness.ledger import new_record
+from harness.messages import author, candidate_message
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposal import added, slug
@@ -32,13 +33,6 @@ def with_change(night: Night, record: Record, files: dict[str, str | None], text
     record = record.model_copy(update={"experiment": experiment, "state": "measuring"})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n"}
     return night.ledger.save(record, Step.PROPOSED, texts)
-
-
-def candidate_message(record: Record) -> str:
-    """What `git log` says of a candidate."""
-    assert record.proposal is not None
-    text = f"{record.proposal.title}\n\n{record.proposal.hypothesis}".rstrip()
-    return f"{text}\n\n{trailers.text(trailers.origin(record))}"
 
 
 def tried_before(night: Night, tree: str) -> str | None:

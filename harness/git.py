@@ -180,10 +180,8 @@ def commit(repo: Repo, tree_id: str, parent_ids: list[str], message: str, author
 
 
 def made(repo: Repo, make: Callable[[], pygit2.Oid]) -> str:
-    """The id of a new tree or commit that is really there.
-
-    It may be gone at once, or what it names may be (see Repo). And on a full disk libgit2 1.9 returns an id for a commit
-    that it could not write.
+    """The id of a new tree or commit that is really there: it may be gone at once, or what it names may be (see Repo), and on
+    a full disk libgit2 1.9 returns an id for a commit that it could not write.
     """
     for _ in range(TRIES):
         try:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from harness import git, refs, trailers
+from harness import git, refs
+from harness.messages import merge_message
 from harness.models import Experiment, Measurement, Record, Task, UserError, Verdict
 from harness.steps import Step, reached
 
@@ -206,30 +207,6 @@ def checked_out(tag: str) -> UserError:
         f"autoresearch/{tag} is checked out: switch to another branch (`git switch -`), the harness moves this one; "
         f"to look at it, use `git switch --detach autoresearch/{tag}`"
     )
-
-
-def merge_message(record: Record, verdict: Verdict) -> str:
-    """What a reviewer reads in `git log --first-parent`: what was changed, why, and the evidence."""
-    proposal = record.proposal
-    assert proposal is not None
-    runs = [m for m in record.runs if m.status == "ok"]
-    how = [f"{record.profile} profile", f"{record.sandbox} sandbox", *(m.audit.summary for m in runs[-1:] if m.audit)]
-    facts = {
-        **trailers.origin(record),
-        "Metric": f"{record.metric.name} {record.metric.shown(record.value)}",
-        "Runs": f"{len(runs)} ({', '.join(how)})",
-    }
-    what = "simplify" if verdict.simpler else "keep"
-    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{trailers.text(facts)}"
-
-
-def author(record: Record) -> tuple[str, str]:
-    """Git author of a candidate: the agent's name and version, or the person who submitted it."""
-    if record.submitted and record.wish:
-        name, _, address = record.wish.by.rstrip("> ").partition(" <")
-        return name, address
-    version = record.proposal.agent_version if record.proposal else ""
-    return f"{record.experiment.agent} {version}".strip(), f"{record.experiment.agent}@localhost"
 
 
 def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, program: str) -> Record:

@@ -7,15 +7,11 @@ are asked and answer in measurement.py. Units are in the names: `_s` seconds, `_
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from harness.agentspec import AgentSpec as AgentSpec
 from harness.agentspec import Kind as Kind
 from harness.agentspec import PromptSpec as PromptSpec
-from harness.decision import Decision as Decision
-from harness.decision import Review as Review
 from harness.measurement import PROGRESS as PROGRESS
 from harness.measurement import Against as Against
 from harness.measurement import Audit as Audit
@@ -24,6 +20,10 @@ from harness.measurement import Measurement as Measurement
 from harness.measurement import Place as Place
 from harness.measurement import Request as Request
 from harness.measurement import Split as Split
+from harness.people import Decision as Decision
+from harness.people import Review as Review
+from harness.people import Wish as Wish
+from harness.people import WishKind as WishKind
 from harness.spec import Budget as Budget
 from harness.spec import Guard as Guard
 from harness.spec import Limits as Limits
@@ -33,7 +33,6 @@ from harness.spec import Task as Task
 from harness.value import Value as Value
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
-WishKind = Literal["idea", "submission"]
 State = Literal["proposing", "measuring", "closed"]
 
 
@@ -132,21 +131,6 @@ class Proposal(Value):
     added: int = 0
     reverts: str = ""
     only_measured: bool = False
-
-
-class Wish(Value):
-    """What a person asked of a night: an idea in words, or a `commit` that is to be measured, with its subject as the text.
-
-    `by` is "Name <address>": who asked, or who wrote the commit. Numbers count within a tag and a kind.
-    """
-
-    kind: WishKind
-    number: int
-    by: Annotated[str, Field(max_length=300)]
-    text: Annotated[str, Field(min_length=1, max_length=4000)]
-    commit: str | None = None
-    asked: str
-    dropped: bool = False
 
 
 class Nudge(Value):

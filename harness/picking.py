@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from harness import git, refs
 from harness.commits import descends
-from harness.ledger import Ledger, author
+from harness.ledger import Ledger
+from harness.messages import author
 from harness.models import Record, UserError
 from harness.threeway import on_top
 

@@ -11,7 +11,8 @@ from harness import candidate, git, refs
 from harness.beginning import draft, tried_before, with_change
 from harness.commits import descends
 from harness.decisions import Pending, carried_out, pending
-from harness.ledger import Ledger, checked_out, merge_message, now
+from harness.ledger import Ledger, checked_out, now
+from harness.messages import merge_message
 from harness.models import Decision, Record, Review, UserError
 from harness.night import Night
 from harness.steps import Step, reached

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conftest import Lab
 
-from harness import view
 from harness.certificates import Certificate
 from harness.certify import conclude
+from harness.report import sealed
 from harness.steps import Step
 
 MORTAL = Path(__file__).with_name("mortal.py")
@@ -193,7 +193,7 @@ def made(direction: str = "minimize", **values: list[float | None]) -> Certifica
     ],
 )
 def test_the_sentence_of(direction: str, baseline: list[float | None], tip: list[float | None], wanted: str) -> None:
-    sentence = view.sentence(made(direction, baseline=baseline, tip=tip))
+    sentence = sealed.sentence(made(direction, baseline=baseline, tip=tip))
     assert wanted in sentence
     assert sentence.endswith("sealed test split; each opening of the split makes it a little less sealed: this was opening 2")
 

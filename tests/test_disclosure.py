@@ -20,7 +20,7 @@ from conftest import Lab
 from test_judge import record
 
 from harness import judge, prompt
-from harness.ledger import merge_message
+from harness.messages import merge_message
 from harness.models import Metric, Proposal, Record, Task, Verdict
 
 SNOOP = Path(__file__).with_name("snoop.py").read_text()

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import git, view
+from harness import git
 from harness.certificates import Certificate
 from harness.certify import certify as work_on
 from harness.cli.nights import at_work, remembered
 from harness.cli.options import JsonOption, TagOption, emit, latest
+from harness.report import sealed
 
 
 def certify(
@@ -38,6 +39,6 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     """A certificate, as text or with everything that it holds."""
     if as_json:
         content: dict[str, Any] = certificate.model_dump(mode="json")
-        emit({**content, "id": certificate.id, "sentence": view.sentence(certificate)})
+        emit({**content, "id": certificate.id, "sentence": sealed.sentence(certificate)})
     else:
-        typer.echo(view.certificate(certificate))
+        typer.echo(sealed.certificate(certificate))

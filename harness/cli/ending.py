@@ -6,11 +6,12 @@ from pathlib import Path
 
 import typer
 
-from harness import git, view
+from harness import git
 from harness.certificates import Certificates, openings
 from harness.cli.options import JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
 from harness.models import Record, UserError
+from harness.report import sealed
 from harness.summary import summarise
 from harness.summary import text as page
 
@@ -43,5 +44,5 @@ def shelf(repo: git.Repo, records: list[Record]) -> str:
     """A line to add: which certificates a night has and how often the test split was opened; empty when there is nothing."""
     first = records[0]
     mine = Certificates(repo, first.experiment.tag).all()
-    line = view.certificates(mine, openings(repo, first.task, first.profile))
+    line = sealed.certificates(mine, openings(repo, first.task, first.profile))
     return f"\n{line}" if line else ""

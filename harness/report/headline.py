@@ -11,7 +11,7 @@ from harness.ledger import BASELINE
 from harness.misses import near_misses
 from harness.models import Metric, Record
 from harness.noise import degrees, noise
-from harness.report import text
+from harness.report import sealed, text
 from harness.report.progress import Picture
 from harness.report.spent import Spent
 from harness.summary import duration
@@ -34,7 +34,7 @@ def headline(picture: Picture, certificate: Certificate | None) -> Headline:
     """Baseline to tip: from a certificate of this very tip where there is one, else as the night's runs make one believe."""
     metric, first, last = picture.metric, picture.kept[0], picture.kept[-1]
     if certificate and (result := certificate.result):
-        return _headline(metric, result.baseline, result.tip, view.sentence(certificate))
+        return _headline(metric, result.baseline, result.tip, sealed.sentence(certificate))
     gain, spread = metric.gain(first.value, last.value), SIGMAS_95 * math.hypot(first.sigma, last.sigma)
     if spread:
         low, high = metric.shown(gain - spread), metric.shown(gain + spread)

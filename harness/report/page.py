@@ -19,7 +19,7 @@ from harness import __version__, prompt, refs, view
 from harness.certificates import Certificates, openings
 from harness.ledger import Ledger
 from harness.models import Record, UserError
-from harness.report import bundle, detail, headline, sections, text
+from harness.report import bundle, detail, headline, sealed, sections, text
 from harness.report.lineage import lineage
 from harness.report.progress import Picture, prepare
 from harness.report.spent import spent
@@ -72,8 +72,8 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "kept": [sections.merged(ledger.get(name), gain) for name, gain in gains.items()],
         "near": [sections.near(record) for record in headline.nearest(records)],
         "learnt": headline.learnt(records),
-        "certificates": [(each.id, view.sentence(each)) for each in certificates],
-        "shelf": view.certificates(certificates, openings(ledger.repo, first.task, first.profile)),
+        "certificates": [(each.id, sealed.sentence(each)) for each in certificates],
+        "shelf": sealed.certificates(certificates, openings(ledger.repo, first.task, first.profile)),
         "time": sections.shares(time),
         "agents": sections.agents(records, gains),
         "programs": sections.programs(ledger, records, gains),

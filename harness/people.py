@@ -1,10 +1,29 @@
-"""What people decide about experiments that wait for them; see review.py for what follows from it."""
+"""What people ask of a night, see wishes.py, and decide about experiments that wait for them, see review.py."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.value import Value
+
+WishKind = Literal["idea", "submission"]
+
+
+class Wish(Value):
+    """What a person asked of a night: an idea in words, or a `commit` that is to be measured, with its subject as the text.
+
+    `by` is "Name <address>": who asked, or who wrote the commit. Numbers count within a tag and a kind.
+    """
+
+    kind: WishKind
+    number: int
+    by: Annotated[str, Field(max_length=300)]
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    commit: str | None = None
+    asked: str
+    dropped: bool = False
 
 
 class Decision(Value):
