@@ -54,11 +54,10 @@ def private(request: Request, name: str, source: Path | None = None) -> Private:
     """Caches of one sandbox of a run, filled from `source` or else from the master, which may be missing."""
     folder, source = request.work / "caches" / name, source or request.caches
     trees.remove(folder)
-    folder.mkdir(parents=True)
-    if source:
+    if source and request.task.caches:
         copy(source, folder)
     for each in request.task.caches:
-        (folder / each).mkdir(exist_ok=True)
+        (folder / each).mkdir(parents=True, exist_ok=True)
     return Private(folder, tuple(request.task.caches), frozenset(files(folder)))
 
 

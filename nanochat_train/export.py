@@ -84,7 +84,7 @@ def readme(asked: Export, prepared: Data) -> str:
 def sample(asked: Export, prepared: Data, prompt: str) -> str:
     """The prompt and how the model goes on with it, at most LONGEST tokens in all; the run's seed fixes the draws."""
     meta, tokenizer = prepared.meta, Tokenizer.load(prepared.path / "tokenizer.json")
-    tokens, rng = [meta.bos, *tokenizer.encode([prompt])[0]], np.random.default_rng(asked.request.seed)
+    tokens, rng = [meta.bos, *tokenizer.encode(prompt).tolist()], np.random.default_rng(asked.request.seed)
     most = min(LONGEST, meta.seq_len)
     if len(tokens) >= most:
         raise UserError(f"the text of --sample has {len(tokens) - 1} tokens: at most {most - 2} leave room to go on")

@@ -281,7 +281,8 @@ def test_two_gigabytes_of_history(lab: Lab) -> None:
 def test_every_step_is_reached_by_some_night(lab: Lab) -> None:
     """Otherwise a test that kills at it would kill nothing."""
     lab.agent("slow", "sleep 0.4; echo 'import time; time.sleep(0.4)' >> toy/solution.py")
-    lab.edit("toy/task.yaml", "outputs:", "check: [python, -c, 'import time; time.sleep(0.4)']\noutputs:")
+    slow = "[python, -c, 'import time; time.sleep(0.4)']"
+    lab.edit("toy/task.yaml", "outputs:", f"check: {slow}\nguards: [{{name: slow, run: {slow}}}]\noutputs:")
     steps = [step for step in Step if step not in NEVER_IN_A_NIGHT]
     log = lab.path.parent / "steps"
     script = f"import sys; sys.addaudithook(lambda e, a: e == 'harness.step' and print(a[0].name, file=open({str(log)!r}, 'a')))"

@@ -29,7 +29,8 @@ from harness.research import begin
 from harness.state import StateFolder
 from harness.steps import EVENT, Step
 
-OURS = ("homes", "logs", "status", "settings", "outputs")  # folders in which the harness, or the agent rightly, writes meanwhile
+# Folders in which the harness, or the agent rightly, writes meanwhile.
+OURS = ("homes", "logs", "status", "settings", "outputs", "artefacts")
 BEFORE, AFTER = (Step.WORKTREE_MADE, Step.RUN_STARTED), (Step.HARVESTED, Step.RUN_ENDED)
 
 
