@@ -109,6 +109,7 @@ def test_every_opening_counts_whichever_night_it_was_for(lab: Lab) -> None:
     assert not {*first["seeds"]} & {*second["seeds"]}
 
 
+@pytest.mark.heavy
 def test_a_task_without_a_test_split_is_told_plainly(lab: Lab) -> None:
     prepare(lab, sealed=False)
     said = lab.harness("certify", "--seeds", "2").stdout

@@ -122,6 +122,7 @@ def test_agents_are_told_of_the_check_and_can_run_it(lab: Lab) -> None:
     assert lab.git("show", "refs/experiments/t/0001:transcript.txt").endswith("fine")
 
 
+@pytest.mark.heavy
 def test_an_interrupted_check_is_no_verdict(lab: Lab) -> None:
     with_check(lab, "import pathlib, time\nif 'X = 4' in pathlib.Path('toy/solution.py').read_text(): time.sleep(2.5)")
     running = lab.start("run", "--tag", "t", "--agent", "better", "--experiments", "1")

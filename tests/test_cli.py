@@ -119,6 +119,7 @@ def test_gc_frees_what_can_be_made_again_and_keeps_every_record(lab: Lab) -> Non
     assert [row[3] for row in lab.rows()] == ["keep", "keep", "discard", "keep"]
 
 
+@pytest.mark.heavy
 def test_gc_leaves_a_running_night_alone(lab: Lab) -> None:
     lab.agent("slow", "sleep 3; sed -i 's/5.0/4.0/' toy/solution.py")
     night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1")
@@ -139,6 +140,7 @@ def test_what_measures_cannot_be_edited(lab: Lab) -> None:
     assert "task.yaml, line 3: toy/evaluate.py measures the candidates" in said
 
 
+@pytest.mark.heavy
 def test_the_users_defaults_stand_behind_the_options(lab: Lab) -> None:
     config = Path(lab.env["HOME"]) / ".config/harness/config.yaml"
     config.parent.mkdir(parents=True)

@@ -65,7 +65,7 @@ def told(text: str, secrets: set[float]) -> set[float]:
     }
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", pytest.param("none", marks=pytest.mark.heavy)])
 def test_no_agent_and_no_candidate_can_find_an_exact_or_a_sealed_score(lab: Lab, sandbox: str) -> None:
     search(lab, sandbox)
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Lab
 
 from harness import artefacts, trees
@@ -105,6 +106,7 @@ def test_no_run_sees_what_another_made(lab: Lab) -> None:
     assert "artefacts/t/0001/toy/answer.txt" in seen["open"]
 
 
+@pytest.mark.heavy
 def test_gc_keeps_what_the_last_merges_made(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", *BETTER, "--agent", "worse", "--experiments", "3")
     assert [row[3] for row in lab.rows()] == ["keep", "keep", "discard", "keep"]

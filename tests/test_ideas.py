@@ -46,6 +46,7 @@ def test_an_idea_left_before_the_night_is_offered_once_and_credited(named: Lab) 
     assert "idea 1 was taken already, by experiment 0001" in refused
 
 
+@pytest.mark.heavy
 def test_an_idea_left_while_a_night_runs_is_in_the_next_prompt(named: Lab) -> None:
     named.agent("slow", "sleep 3; sed -i 's/^X = .*/X = 7.{seed}/' toy/solution.py; NOTE")
     night = named.start("run", "--tag", "t", "--agent", "slow", "--experiments", "2")

@@ -68,6 +68,7 @@ def test_what_is_left_was_there_before_the_first_row(course: Course) -> None:
     assert sorted(caches.files(first.left_caches)) == left
 
 
+@pytest.mark.heavy
 def test_nothing_is_tuned_by_the_clock(course: Course) -> None:
     _, found = measured(
         course, changed(("import numpy as np\n", "import numpy as np\nimport torch\n"), ("    run.start()\n", SETTINGS))

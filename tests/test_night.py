@@ -78,6 +78,7 @@ def test_nothing_is_left_behind(lab: Lab) -> None:
     assert lab.git(f"--git-dir={lab.state / 'mirror.git'}", "for-each-ref", "--format=%(refname)") == "refs/heads/autoresearch/t"
 
 
+@pytest.mark.heavy
 def test_running_it_again_continues(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
     lab.harness("run", "--tag", "t", "--agent", "better", "--experiments", "3")
@@ -157,6 +158,7 @@ def test_less_code_that_is_no_worse_is_merged_as_a_simplification(lab: Lab) -> N
     assert lab.git("log", "-1", "--format=%s", "autoresearch/t") == "simplify: Print less"
 
 
+@pytest.mark.heavy
 def test_an_incumbent_that_fails_a_control_run_does_not_end_the_night(lab: Lab) -> None:
     lab.edit("toy/task.yaml", "resolution: 0.01", "resolution: 0.01, noise: 0.4")
     lab.edit("toy/solution.py", "import os, pathlib\n", "import os, pathlib\nassert os.environ['SEED'] != '2', 'unlucky'\n")

@@ -45,6 +45,7 @@ def test_a_change_that_crashed_is_mended_by_its_agent(lab: Lab) -> None:
     assert "crash" in lab.harness("show", "1").stdout
 
 
+@pytest.mark.heavy
 def test_tries_are_counted_and_the_crash_stays_the_verdict(lab: Lab) -> None:
     mender(lab, "hopeless", "echo 'raise ValueError({seed})' >> toy/solution.py; NOTE", repairs=2)
     mender(lab, "stubborn", "grep -q Mend || echo 'raise ValueError(8)' >> toy/solution.py; NOTE", repairs=1)

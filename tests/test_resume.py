@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from conftest import Lab
 
 SLOW_RUN = (
@@ -51,6 +52,7 @@ def test_ctrl_c_twice_stops_now_and_resumes(lab: Lab) -> None:
     assert [row[3] for row in lab.rows()] == ["keep", "keep"]
 
 
+@pytest.mark.heavy
 def test_ctrl_c_while_an_agent_works_costs_nothing(lab: Lab) -> None:
     lab.agent("slow", "sleep 2; sed -i 's/5.0/4.0/' toy/solution.py")
     night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1")

@@ -138,6 +138,7 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_touched(lab2: Lab) 
     assert statuses(lab2) == ["keep", "rejected", "keep"]
 
 
+@pytest.mark.heavy
 def test_a_rejection_is_told_to_the_agents(lab2: Lab) -> None:
     night(lab2, "a")
     assert lab2.harness("reject", "1", "--reason", "A is\nsacred").stdout == "0001 rejected\n"

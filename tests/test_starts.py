@@ -64,6 +64,7 @@ def test_without_a_start_or_with_an_empty_one_the_lab_begins_at_head(tmp_path: P
     assert lab.git("rev-parse", "autoresearch/t") == lab.git("rev-parse", "HEAD")
 
 
+@pytest.mark.heavy
 def test_a_night_goes_on_from_its_own_start_only(tmp_path: Path) -> None:
     lab = begun(tmp_path)
     lab.harness(*RUN, "--start", "near")

@@ -33,6 +33,7 @@ def steps(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.mark.heavy
 def test_a_plateau_counts_from_the_last_keep_and_a_longer_one_goes_on(steps: Lab) -> None:
     said = stopped(steps, "--experiments", "9", "--plateau", "2")
     assert said == "stopped: the last 2 experiments had none to keep; `harness resume --plateau 4` goes on"

@@ -60,6 +60,7 @@ def test_it_is_measured_at_once_when_no_night_runs(night: Lab) -> None:
     assert "experiment 0002, keep" in night.harness("submit", "--list").stdout
 
 
+@pytest.mark.heavy
 def test_a_running_night_takes_it_up_before_its_next_proposal(lab: Lab) -> None:
     lab.agent("slow", "sleep 4; sed -i 's/^X = .*/X = 7.{seed}/' toy/solution.py; NOTE")
     running = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "3")

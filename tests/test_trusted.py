@@ -101,6 +101,7 @@ def test_the_hash_is_of_the_content_that_no_experiment_may_change(lab: Lab) -> N
     assert parsed(lab, "measure")["trusted"] != first["trusted"]
 
 
+@pytest.mark.heavy
 def test_a_night_does_not_go_on_under_another_version(lab: Lab, tmp_path: Path) -> None:
     lab.harness(*RUN, "--experiments", "1")
     shutil.copytree(PACKAGE, tmp_path / "other/harness")

@@ -42,6 +42,7 @@ def night(lab: Lab, script: str, *options: str) -> dict[str, object]:
     return json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
 
 
+@pytest.mark.heavy
 def test_a_night_is_recorded_as_what_it_is(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "better", "--agent", "crash", "--experiments", "2", "--sandbox", "uid")
     assert [row[3] for row in lab.rows()] == ["keep", "keep", "crash"]

@@ -55,7 +55,7 @@ def test_what_went_wrong_is_said(lab: Lab, how: str, kind: str, reason: str) -> 
     assert reason in told["reason"]
 
 
-@pytest.mark.parametrize("how", ["hang", *heavy("deaf")])
+@pytest.mark.parametrize("how", heavy("hang", "deaf"))
 def test_a_turn_ends_with_its_time(lab: Lab, how: str) -> None:
     told = talk(lab, how, 2)
     assert told["outcome"]["kind"] == "timeout"

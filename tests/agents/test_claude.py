@@ -44,6 +44,7 @@ def test_claude_renames_a_new_file_over_it_and_cannot_change_another(lab: Lab) -
         assert told["verdict"]["status"] == "invalid"
 
 
+@pytest.mark.heavy
 def test_a_refused_key_ends_the_night_of_its_only_agent_and_only_pauses_one_of_two(lab: Lab) -> None:
     with Provider("auth").serving() as provider:
         equip(lab, provider, "claude")

@@ -29,6 +29,7 @@ def told(lab: Lab, experiment: str) -> str:
     return lab.git("show", f"refs/experiments/t/{experiment}:transcript.txt")
 
 
+@pytest.mark.heavy
 def test_the_second_proposal_goes_on_with_the_session_of_the_first(lab: Lab) -> None:
     remembers(lab, "one", f"{SAY}; {NEXT}")
     remembers(lab, "fresh", f"{SAY}; ls -A ~; {NEXT}; sed -i 's/4[.]/3./' toy/solution.py", context="fresh")
@@ -77,6 +78,7 @@ LEFT = {
 }
 
 
+@pytest.mark.heavy
 def test_what_a_kept_home_holds_leads_the_harness_nowhere(lab: Lab) -> None:
     outside = lab.path.parent / "precious"
     outside.mkdir()

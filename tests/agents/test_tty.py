@@ -45,6 +45,7 @@ def test_screens_are_answered_and_told_without_escape_sequences(lab: Lab) -> Non
     assert lab.strays() == []
 
 
+@pytest.mark.heavy
 def test_a_screen_that_nobody_answers_ends_with_the_time(lab: Lab) -> None:
     lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 2")
     interactive(lab, [{"pattern": "Trust", "send": "yes\r"}], again=True)
