@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import pytest
 from clis import REAL_KEY, equip, night, record
 from conftest import Lab
 from provider import Behaviour, Provider
