@@ -104,6 +104,7 @@ def test_killed_on_the_way_it_goes_on(merged: Lab, step: str) -> None:
     assert len(experiments) == len(set(experiments))
 
 
+@pytest.mark.heavy
 def test_a_night_without_merges_has_nothing_to_take_back(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
     assert lab.harness("ablate").stdout == "nothing was merged into autoresearch/t yet\n"

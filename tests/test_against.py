@@ -62,6 +62,7 @@ def test_a_run_is_compared_with_the_incumbent_and_the_baseline(audited: Lab) -> 
     assert not (audited.state / "items/t").exists()
 
 
+@pytest.mark.heavy
 def test_more_runs_of_a_loser_leave_nothing(audited: Lab) -> None:
     audited.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
     audited.harness("replicate", "1", "--tag", "t")
@@ -80,6 +81,7 @@ def test_nobody_in_a_sandbox_reads_single_values(audited: Lab) -> None:
     assert "found" in audited.git("show", "refs/experiments/u/0001:record.json")
 
 
+@pytest.mark.heavy
 def test_an_audit_is_told_in_the_merge_and_shown_with_its_figures(audited: Lab) -> None:
     audited.harness("run", "--tag", "t", "--agent", "better", "--experiments", "1")
     body = audited.git("log", "-1", "--format=%B", "autoresearch/t")

@@ -150,6 +150,7 @@ def test_a_referee_that_does_not_know_the_split_certifies_nothing(lab: Lab) -> N
     assert certificates(lab)[0]["measurements"] == {"baseline": [], "tip": []}
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_certified(lab: Lab) -> None:
     lab.harness("baseline", "--tag", "t")
     lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")

@@ -93,6 +93,7 @@ def test_a_check_is_confined(lab: Lab, body: str, reason: str) -> None:
         assert json.loads(lab.harness("check", "--json", "--sandbox", "none").stdout)["status"] == "ok"
 
 
+@pytest.mark.heavy
 def test_the_command_takes_what_measure_takes(lab: Lab) -> None:
     assert lab.harness("check").stdout == "passed (the task has no check of its own)\n"
     with_check(lab)

@@ -181,6 +181,7 @@ def test_usage_errors_exit_with_2(lab: Lab) -> None:
     lab.harness("measure", "--seed", "minus", code=2)
 
 
+@pytest.mark.heavy
 def test_a_reader_that_goes_away_is_no_bug(lab: Lab) -> None:
     lab.harness(*RUN)
     script = f"'{sys.executable}' -c 'from harness.cli import main; main()' log --json | head -c 1; echo ${{PIPESTATUS[0]}}"

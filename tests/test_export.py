@@ -49,12 +49,14 @@ def test_export_makes_a_folder_of_product_and_code(lab: Lab) -> None:
     assert not list(lab.state.glob("runs/.measure/*"))
 
 
+@pytest.mark.heavy
 def test_a_baseline_can_be_exported_too(lab: Lab) -> None:
     lab.harness("baseline", "--tag", "t")
     lab.harness("export", "--to", "out")
     assert (lab.path / "out/toy/answer.txt").read_text() == "5.0"
 
 
+@pytest.mark.heavy
 def test_what_is_missing_or_changed_is_named_with_the_command_that_makes_it_again(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", *BETTER, "--agent", "worse", "--experiments", "2")
     said = lab.harness("export", "2", code=1).stderr
@@ -68,6 +70,7 @@ def test_what_is_missing_or_changed_is_named_with_the_command_that_makes_it_agai
     assert (lab.path / "t-0002/toy/answer.txt").read_text() == "7.0"
 
 
+@pytest.mark.heavy
 def test_a_programs_folder_appears_only_when_it_is_whole(lab: Lab) -> None:
     program = """
 import json, pathlib, sys

@@ -36,6 +36,7 @@ def test_ctrl_c_once_finishes_the_run(lab: Lab) -> None:
     assert "harness resume --tag t" in (lab.path.parent / "night.log").read_text()
 
 
+@pytest.mark.heavy
 def test_ctrl_c_twice_stops_now_and_resumes(lab: Lab) -> None:
     lab.agent("slow", SLOW_RUN + "; NOTE")
     night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from clis import record
 from conftest import Lab
 
@@ -12,6 +13,7 @@ def agent(lab: Lab, name: str, script: str, fields: str) -> None:
         file.write(f"{name}:\n  argv:\n  - sh\n  - -c\n  - |\n      {body}\n  env: {{TITLE: {name}}}\n  {fields}\n")
 
 
+@pytest.mark.heavy
 def test_a_busy_provider_is_asked_again_and_then_the_experiment_is_void(lab: Lab) -> None:
     agent(lab, "busy", "echo 'error: 429 too many requests'; exit 1", "retry: {times: 2, wait_s: 0.1}")
     lab.harness("run", "--tag", "t", "--agent", "busy", "--experiments", "1")

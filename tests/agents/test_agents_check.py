@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from clis import REAL_KEY, equip
 from conftest import Lab
 from moves import Change
@@ -26,6 +27,7 @@ def test_check_proves_that_claude_works_and_asks_through_the_gateway(lab: Lab) -
     assert not list(lab.state.glob("**/.check*"))
 
 
+@pytest.mark.heavy
 def test_check_says_when_an_agent_asks_nobody(lab: Lab) -> None:
     with Provider().serving() as provider:
         entry = f"{{api: openai-chat, url: '{provider.url}/v1', key_env: TEST_KEY}}"
@@ -40,6 +42,7 @@ def test_check_says_when_an_agent_asks_nobody(lab: Lab) -> None:
     assert "the agent changed nothing" in problems
 
 
+@pytest.mark.heavy
 def test_agents_tells_of_keys_and_of_the_last_failure(lab: Lab) -> None:
     lab.agent("broken", "echo 'error: the sky is falling'; exit 3")
     lab.harness("run", "--tag", "t", "--agent", "broken", "--experiments", "1")

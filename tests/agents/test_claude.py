@@ -59,6 +59,7 @@ def test_a_refused_key_ends_the_night_of_its_only_agent_and_only_pauses_one_of_t
         assert sorted(agents) == ["claude", "steady", "steady", "steady"]
 
 
+@pytest.mark.heavy
 def test_claude_that_changes_nothing_says_why(lab: Lab) -> None:
     with Provider("idle").serving() as provider:
         equip(lab, provider, "claude")

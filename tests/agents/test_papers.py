@@ -28,6 +28,7 @@ def test_agents_read_it_and_runs_do_not(lab: Lab, where: str) -> None:
     assert "seen False" in lab.git("show", "refs/experiments/t/0001:train-1.log")
 
 
+@pytest.mark.heavy
 def test_inputs_are_what_runs_do_see(lab: Lab) -> None:
     """The control: the same folder as an input is seen by the run."""
     (folder := lab.path.parent / "my papers").mkdir()

@@ -46,6 +46,7 @@ def test_the_second_proposal_goes_on_with_the_session_of_the_first(lab: Lab) -> 
     assert "asked with: \n" in told(lab, "0005")
 
 
+@pytest.mark.heavy
 def test_a_session_that_is_lost_is_tried_once_and_then_begun_anew(lab: Lab) -> None:
     script = f"{SAY}; [ $# = 0 ] || {{ echo 'no such session'; exit 1; }}; {NEXT}"
     remembers(lab, "forgets", script)
@@ -98,6 +99,7 @@ def test_what_a_kept_home_holds_leads_the_harness_nowhere(lab: Lab) -> None:
     assert list(lab.state.glob("homes/*")) == []
 
 
+@pytest.mark.heavy
 def test_a_home_that_is_a_link_is_not_used(lab: Lab) -> None:
     remembers(lab, "one", f"{SAY}; ls -A ~; {NEXT}")
     lab.harness("run", "--tag", "t", "--agent", "one", "--experiments", "1")
@@ -111,6 +113,7 @@ def test_a_home_that_is_a_link_is_not_used(lab: Lab) -> None:
     assert (outside / "count").read_text() == "1\n"
 
 
+@pytest.mark.heavy
 def test_no_other_agent_reads_it(lab: Lab) -> None:
     secret = "this-is-between-us"
     remembers(lab, "one", f"{SAY}; grep -rs {secret[:-3]} ~/..; {NEXT}; echo {secret} > ~/diary; chmod -R a+rwX ~")
