@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import click
 import typer
 
 from harness import forges, git, locks, prompt, syncing, view
@@ -80,7 +79,7 @@ def walk(ledger: Ledger, found: list[Record]) -> None:
 def ask(question: str) -> str:
     """One key of those that mean something."""
     typer.echo(question, nl=False)
-    while (key := click.getchar().lower()) not in (*KEYS, "s", "q", "\x03", "\x04", ""):
+    while (key := typer.getchar().lower()) not in (*KEYS, "s", "q", "\x03", "\x04", ""):
         pass
     typer.echo(key if key.isalpha() else "")
     return key if key.isalpha() else "q"
