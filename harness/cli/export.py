@@ -26,7 +26,7 @@ def export(
         str | None, typer.Option("--sample", metavar="TEXT", help="Also let the model go on with this text.")
     ] = None,
 ) -> None:
-    """What a kept experiment made, with its code, in a folder of its own: for nanochat the model, ready to be loaded."""
+    """What a kept experiment made, with its code, in a folder of its own, such as a model that is ready to be loaded."""
     repo = git.open_repo(Path.cwd())
     name = latest(repo, tag)
     ledger = Ledger(repo, name)
