@@ -45,7 +45,7 @@ class Measurement(Written):
     limits: str = ""
     """Who held it to its limits."""
     seconds: dict[str, float] = {}
-    """Wall-clock seconds by phase."""
+    """Wall-clock seconds by phase; a name with a dot is a part of another: "startup.import" of "startup"."""
     cpu_s: float = 0.0
     """CPU seconds of the run."""
     peak_memory_mb: float = 0.0
@@ -81,8 +81,8 @@ class Measurement(Written):
 
     @property
     def phases(self) -> dict[str, float]:
-        """Wall-clock seconds by phase; what a referee calls "total" is their sum and no phase."""
-        return {name: seconds for name, seconds in self.seconds.items() if name != "total"}
+        """Wall-clock seconds by phase, without parts of phases, and without what a referee calls "total"."""
+        return {name: seconds for name, seconds in self.seconds.items() if name != "total" and "." not in name}
 
     def facts(self) -> Measurement:
         """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""

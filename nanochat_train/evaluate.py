@@ -71,7 +71,7 @@ def evaluate(request: Request, data: Data, state: Path, report: Report, claims: 
 
 def seconds(started: float, loaded: float, scored: float) -> dict[str, float]:
     """How long evaluation and audit took; `load`, until the first process was ready, is a part of the former."""
-    return {"load": loaded - started, "evaluate": scored - started, "audit": time.monotonic() - scored}
+    return {"evaluate.load": loaded - started, "evaluate": scored - started, "audit": time.monotonic() - scored}
 
 
 @dataclass(frozen=True)

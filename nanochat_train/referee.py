@@ -110,15 +110,15 @@ def evidence(trained: Trained, prepared: Data, seconds: dict[str, float]) -> dic
 
 
 def phases(trained: Trained) -> dict[str, float]:
-    """Seconds of training: `import` is a part of `startup`, `save` and `exit` are of `train`; what was not reached is missing."""
+    """Seconds of training, and of parts of it after a dot; what was not reached is missing."""
     clock, reached = trained.clock, trained.reached
     dead = reached.get("dead", time.monotonic())
     begun = clock.started or dead
     found = {"startup": begun - clock.created, "train": dead - begun}
     if "imported" in reached:
-        found["import"] = reached["imported"] - clock.created
+        found["startup.import"] = reached["imported"] - clock.created
     if "saving" in reached and "saved" in reached:
-        found |= {"save": reached["saved"] - reached["saving"], "exit": dead - reached["saved"]}
+        found |= {"train.save": reached["saved"] - reached["saving"], "train.exit": dead - reached["saved"]}
     return {name: max(0.0, value) for name, value in found.items()}
 
 

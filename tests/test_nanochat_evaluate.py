@@ -64,7 +64,7 @@ def test_an_honest_state_passes_with_its_evidence(bench: Bench, honest: Evaluate
     assert honest.nll.shape == (ROWS, LENGTH)
     assert honest.nll.mean() == pytest.approx(truth(bench), rel=1e-4)
     assert honest.checkpoint == digest(bench.state)
-    assert set(honest.seconds) == {"load", "evaluate", "audit"}
+    assert set(honest.seconds) == {"evaluate.load", "evaluate", "audit"}
 
 
 def test_what_one_process_leaves_behind_the_next_does_not_find(bench: Bench, honest: Evaluated) -> None:

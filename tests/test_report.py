@@ -47,8 +47,8 @@ def test_every_referee_phase_and_every_gap_of_the_night_is_counted_once(ledger: 
     assert spent([first, revived]).active < 1000, "a record that was written to long afterwards is no long night"
 
 
-def test_a_sum_that_a_referee_reports_beside_its_phases_is_no_phase(ledger: Ledger) -> None:
-    run = Measurement(status="ok", value=1.0, seconds={"train": 10.0, "evaluate": 2.0, "total": 12.0})
+def test_neither_a_part_of_a_phase_nor_the_sum_of_all_is_a_phase(ledger: Ledger) -> None:
+    run = Measurement(status="ok", value=1.0, seconds={"train": 10.0, "train.save": 4.0, "evaluate": 2.0, "total": 12.0})
     record = ledger.records()[0].model_copy(update={"measurements": [run]})
     assert spent([record]).phases == {"train": 10.0, "evaluate": 2.0}
     assert detail.rows([record])["seconds"] == [12.0]

@@ -182,8 +182,19 @@ def least(code: str, tries: int) -> dict[str, float]:
 
 def page(found: Runs, imports: dict[str, dict[str, float]], fork: float, options: str, tries: int) -> str:
     """The page for people."""
-    names = ("startup", "import", "train", "save", "exit", "evaluate", "load", "audit", "total", "harness")
-    head = ("candidate", "caches", *names, "total/train", "CPU s", "compiled")
+    names = (
+        "startup",
+        "startup.import",
+        "train",
+        "train.save",
+        "train.exit",
+        "evaluate",
+        "evaluate.load",
+        "audit",
+        "total",
+        "harness",
+    )
+    head = ("candidate", "caches", *(name.split(".")[-1] for name in names), "total/train", "CPU s", "compiled")
     lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
     for candidate, measured in found.items():
         for each in measured:
