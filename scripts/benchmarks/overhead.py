@@ -93,7 +93,7 @@ print((time.monotonic() - begun) / 10)
 PAGE = """\
 # Beside the training
 
-`scripts/bench overhead {options}` on {date}: {machine}.
+`{command}` on {date}: {machine}.
 Seconds by phase. `import` is the part of the start-up before `train(run)` is called; `save` and `exit` are parts of training,
 from `run.save()` until the whole tree is dead; `load` is the part of the evaluation until its first process is ready for rows.
 `harness` is what the run took beside its referee's own total: files, the referee's start.
@@ -141,8 +141,8 @@ def main() -> None:
     fork = float(subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True).stdout)
     result = {"version": __version__, "machine": machine(), "runs": found, "imports": imports, "fork_s": fork}
     (asked.out / "overhead.json").write_text(json.dumps(result, indent=1) + "\n")
-    options = " ".join(sys.argv[1:])
-    (asked.out / "overhead.md").write_text(page(found, imports, fork, options, asked.tries))
+    command = " ".join(["scripts/bench overhead", *sys.argv[1:]])
+    (asked.out / "overhead.md").write_text(page(found, imports, fork, command, asked.tries))
 
 
 def runs(what: str | None, asked: argparse.Namespace) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ def least(code: str, tries: int) -> dict[str, float]:
     return {"cpu_s": round(min(cpu), 3), "wall_s": round(min(wall), 3)}
 
 
-def page(found: Runs, imports: dict[str, dict[str, float]], fork: float, options: str, tries: int) -> str:
+def page(found: Runs, imports: dict[str, dict[str, float]], fork: float, command: str, tries: int) -> str:
     """The page for people."""
     names = (
         "startup",
@@ -206,7 +206,7 @@ def page(found: Runs, imports: dict[str, dict[str, float]], fork: float, options
     rows = [f"| {name} | {each['cpu_s']:.2f} | {each['wall_s']:.2f} |" for name, each in imports.items()]
     date = time.strftime("%Y-%m-%d")
     return PAGE.format(
-        options=options, date=date, machine=machine(), runs="\n".join(lines), imports="\n".join(rows), fork=fork, tries=tries
+        command=command, date=date, machine=machine(), runs="\n".join(lines), imports="\n".join(rows), fork=fork, tries=tries
     )
 
 
