@@ -50,10 +50,11 @@ GPU = """
 `scripts/bench train --upstream DIR --gpu` on {date}: {machine}.
 Each file in its own size and compiled, upstream with FlexAttention in place of the kernel that it downloads; {budget:g} seconds
 a run.
-Total: seconds from the first import of the file to its saved state, compilation included.
+Total: seconds from the first import of the file to its saved state, compilation included. MFU: six operations for each token and
+each parameter of a matrix that it is multiplied with, attention's own products left out, of what the GPU can do in bfloat16.
 
-| train.py | seeds | parameters | tokens | contiguous | delta | packed | delta | total |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| train.py | seeds | parameters | tokens | contiguous | delta | packed | delta | total | tokens/s | MFU |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {rows}
 """
 NO_GPU = """
@@ -61,6 +62,10 @@ NO_GPU = """
 
 Not measured: none was at hand. `scripts/bench train --upstream DIR --gpu --seconds 90 --seeds 2` does it where there is one.
 """
+
+
+PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "4090": 165e12}
+"""Dense bfloat16 operations per second, by NVIDIA's data sheets; the H100's is that of the SXM module."""
 
 
 def page(found: dict[str, Any]) -> str:
@@ -104,6 +109,13 @@ def _upstream(part: dict[str, Any] | None, form: str) -> str:
     for name, runs in part["runs"].items():
         counts = f"{len(runs)} | {mean(runs, 'parameters'):,.0f} | {mean(runs, 'tokens'):,.0f}"
         bits = " | ".join(f"{mean(runs, key):.4f} | {delta(runs, base, key)}" for key in ("contiguous", "packed"))
-        total = f" {mean(runs, 'total_s'):.0f} |" if form is GPU else ""
-        lines.append(f"| {name} | {counts} | {bits} |{total}")
+        lines.append(f"| {name} | {counts} | {bits} |" + (_speed(runs, part["machine"]) if form is GPU else ""))
     return form.format(**part, rows="\n".join(lines))
+
+
+def _speed(runs: list[dict[str, Any]], machine: str) -> str:
+    """What a GPU did: the total, tokens a second of the budget, and their share of what the GPU can do where that is known."""
+    pace = mean(runs, "tokens") / mean(runs, "seconds")
+    peak = next((each for name, each in PEAK.items() if name in machine), None)
+    share = f"{6 * mean(runs, 'matrices') * pace / peak:.1%}" if peak else "-"
+    return f" {mean(runs, 'total_s'):.0f} | {pace:,.0f} | {share} |"

@@ -159,6 +159,12 @@ def trial(text: str, ground: Ground, seed: int, tokens: int | None = None, secon
         save_file(run.state, Path(folder) / "state.safetensors")
         model = candidate.load(str(Path(folder) / "state.safetensors"))
     scores = ground.score(lambda ids: candidate.logits(model, ids))
-    parameters = sum(weight.numel() for weight in model.parameters())
-    figures = {"seconds": run.spent, "total_s": total_s, "tokens": run.taken * run.seq_len, "parameters": parameters}
+    figures = {"seconds": run.spent, "total_s": total_s, "tokens": run.taken * run.seq_len, **sizes(model)}
     return {"seed": seed, **scores, **figures}
+
+
+def sizes(model: torch.nn.Module) -> dict[str, int]:
+    """All parameters, and those of matrices that every token is multiplied with: not of tables that are looked up."""
+    looked_up = sum(each.weight.numel() for each in model.modules() if isinstance(each, torch.nn.Embedding))
+    matrices = sum(weight.numel() for weight in model.parameters() if weight.ndim >= 2) - looked_up
+    return {"parameters": sum(weight.numel() for weight in model.parameters()), "matrices": matrices}

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from nanochat_train.supply import Order
+from trained import trial as measured
 from trained.trial import Ground
 
 CPU_RECIPE = (
@@ -106,8 +107,7 @@ def trial(top: Path, ground: Ground, seed: int, seconds: float, sizes: dict[str,
 
     def evaluate(model: Any, *_: object) -> float:
         found["seconds"], found["total_s"] = clock() - began, time.monotonic() - entered
-        found["parameters"] = sum(weight.numel() for weight in model.parameters())
-        found.update(ground.score(model))
+        found.update(**measured.sizes(model), **ground.score(model))
         return found["contiguous"]
 
     tokenizer = SimpleNamespace(from_directory=lambda: SimpleNamespace(get_vocab_size=lambda: ground.vocab_size))
