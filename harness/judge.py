@@ -103,14 +103,14 @@ def judge(task: Task, known: Standing | None, incumbent: Record, baseline: Recor
         # The run that says most: the incumbent is every later candidate's measure as well.
         return "control" if known.incumbent.variance > known.noise.left / runs else "run"
     verdict = _figures(known, found, runs)
-    compared = _compared(task.metric, incumbent, verdict.value if kept else candidate.value) + f" over {count(runs, 'seed')}"
+    value, against = (verdict.value, incumbent.value) if kept else (candidate.value, _fellow(incumbent, candidate))
+    compared = _compared(task.metric, against, value) + f" over {count(runs, 'seed')}"
     if real > KEEP:
         reason = f"{compared}, real with a probability above {100 * KEEP:g} %"
     elif kept:
         reason = f"{compared}, and {-added} tokens of code less: simpler and not worse"
     else:
-        why = "not real beyond noise" if hopeless else f"still undecided after {count(runs, 'run')}"
-        reason = f"{compared}, {why}" + (f", for {added} tokens of code more" if added > 100 else "")
+        reason = compared + _doubt(compared, hopeless, runs) + (f", for {added} tokens of code more" if added > 100 else "")
     judged = {"status": "keep" if kept else "discard", "reason": reason, "probability": real, "simpler": kept and real <= KEEP}
     return verdict.model_copy(update=judged)
 
@@ -132,13 +132,27 @@ def _figures(known: Standing, found: Gain, runs: int) -> Verdict:
     )
 
 
-def _compared(metric: Metric, incumbent: Record, value: float | None) -> str:
+def _fellow(incumbent: Record, candidate: Record) -> float | None:
+    """What the incumbent scored with the same seeds, as these differ by more than most ideas do; else what is believed of it."""
+    seeds = {run.seed for run in candidate.runs if run.value is not None}
+    known = {run.seed: run.value for run in incumbent.runs if run.value is not None}
+    return sum(known[seed] for seed in seeds) / len(seeds) if seeds <= known.keys() else incumbent.value
+
+
+def _doubt(compared: str, hopeless: bool, runs: int) -> str:
+    """Why what looks better is not kept; of what is worse the figure says it."""
+    if not hopeless:
+        return f", still undecided after {count(runs, 'run')}"
+    return ", not real beyond noise" if "better by" in compared else ""
+
+
+def _compared(metric: Metric, against: float | None, value: float | None) -> str:
     """Both values, rounded, and the difference of these."""
-    assert incumbent.value is not None
+    assert against is not None
     assert value is not None
-    visible = metric.gain(metric.rounded(incumbent.value), metric.rounded(value))
+    visible = metric.gain(metric.rounded(against), metric.rounded(value))
     difference = f"better by {metric.shown(visible)}" if visible > 0 else f"worse by {metric.shown(-visible)}"
-    what = f"{metric.name} {metric.shown(value)} against {metric.shown(incumbent.value)}"
+    what = f"{metric.name} {metric.shown(value)} against {metric.shown(against)}"
     return f"{what}: {difference if visible else 'no difference'}"
 
 
@@ -167,7 +181,7 @@ def _higher(task: Task, incumbent: Record, candidate: Record) -> Verdict:
     assert candidate.value is not None
     gain = task.metric.gain(incumbent.value, candidate.value)
     simpler = gain == 0 and _added(candidate) <= -SIMPLER
-    reason = _compared(task.metric, incumbent, candidate.value)
+    reason = _compared(task.metric, incumbent.value, candidate.value)
     reason += f", and {-_added(candidate)} tokens of code less" if simpler else ""
     figures = {"gain": gain, "sigma": 0.0, "value": candidate.value, "runs": len(candidate.values), "simpler": simpler}
     return Verdict.model_validate({"status": "keep" if gain > 0 or simpler else "discard", "reason": reason, **figures})

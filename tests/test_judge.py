@@ -72,7 +72,15 @@ def test_a_large_gain_is_kept_after_one_run_and_a_large_loss_discarded() -> None
     assert better.probability is not None
     assert better.probability > 0.99
     assert better.reason.endswith("over 1 seed, real with a probability above 90 %")
-    assert worse.reason.endswith("worse by 0.05 over 1 seed, not real beyond noise")
+    assert worse.reason.endswith("worse by 0.05 over 1 seed")
+
+
+def test_a_loser_is_told_what_the_incumbent_scored_with_its_seeds() -> None:
+    first = baseline(task(), 1.05, *[1.00, 1.01, 0.99] * 4)  # its first seed is a bad one
+    assert "1.04 against 1.05: better by 0.01" in verdict(task(), record("0001", 1.04), first).reason
+    unknown = record("0001", 1.10)
+    other = unknown.model_copy(update={"measurements": [run.model_copy(update={"seed": 99}) for run in unknown.measurements]})
+    assert "against 1.05" not in verdict(task(), other, first).reason
 
 
 def test_a_close_call_runs_again_until_it_is_clear() -> None:
