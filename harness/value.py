@@ -8,7 +8,6 @@ import itertools
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
 
 NonEmpty = Annotated[list[str], Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -25,7 +24,7 @@ class Written(Value):
     """A value that a user writes: the docstring below a field is its description in the schema."""
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
         """The schema with descriptions. pydantic can find them itself, but does so whenever a program starts."""
         found = handler(core)
         fields = handler.resolve_ref_schema(found)["properties"]
