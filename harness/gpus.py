@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.folders import base, replace
 from harness.models import Task, UserError, Value
 from harness.process import Unkillable, clean_env, run
 from harness.protocols import Box, Launch
-from harness.state import base, replace
 
 SMI_S, GONE_S = 20.0, 15.0  # what is killed lets go within some seconds
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from harness import trees
+from harness.folders import base
 from harness.models import AgentSpec, UserError
 from harness.protocols import Cancel
-from harness.state import base
 
 LARGEST = 256 << 10  # bytes of a file that is a login's
 LOOK_S = 0.25

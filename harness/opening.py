@@ -14,6 +14,7 @@ from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
 from harness.config import place
+from harness.folders import replace
 from harness.ledger import BASELINE, Ledger, checked_out
 from harness.models import AgentSpec, Record, Stop, Task, UserError, Value, WishKind
 from harness.night import Interrupt, Night
@@ -25,7 +26,7 @@ from harness.research import begin_baseline, make_lab
 from harness.runners.local import LocalRunner
 from harness.scheduling import Pool
 from harness.spec import DEFAULT_REFEREE
-from harness.state import StateFolder, Status, replace
+from harness.state import StateFolder, Status
 from harness.workspace import link_inputs
 
 

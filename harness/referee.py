@@ -59,8 +59,11 @@ def measure(request: Request) -> Measurement:
     """One run of a candidate. `seconds` holds run and evaluate."""
     compiled = caches.private(request, "run")
     box = _box(request, compiled)
-    with sandboxes.get(request.sandbox).wrap(python(request.task.command, request.task.python), box) as launch:
+    sandbox = sandboxes.SANDBOXES[request.sandbox]()
+    with sandbox.wrap(python(request.task.command, request.task.python), box) as launch:
         ended = run(launch, request.work / "run.log", request.task.budget.run_s or request.task.budget.limit_s)
+    if ended.code:
+        sandboxes.prove(sandbox)
     facts = Measurement(
         status="ok",
         seed=request.seed,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import trees
+from harness.folders import replace
 from harness.models import AgentSpec, Outcome
-from harness.state import StateFolder, replace
+from harness.state import StateFolder
 from harness.usage import written
 
 ENDED_WELL = ("changed", "unchanged", "refused_file", "rate_limited", "network", "auth", "quota")

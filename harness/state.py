@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import git, locks, trees
+from harness.folders import base, replace
 from harness.models import Value
 
 MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id of its process; no tag begins with a dot
@@ -162,19 +162,6 @@ class StateFolder:
 
     def _status(self, tag: str) -> Path:
         return self.path / "status" / f"{tag}.json"
-
-
-def base() -> Path:
-    """Where the folders of all repositories lie."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "harness"
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file in one step: whoever reads it, now or after a crash, sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f"{path.suffix}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def progress_of(path: Path) -> dict[str, object]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+import inspect
+import itertools
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 
 NonEmpty = Annotated[list[str], Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -18,6 +21,28 @@ class Value(BaseModel):
 
 
 class Written(Value):
-    """A value that a user writes: the docstring below a field is its description."""
+    """A value that a user writes: the docstring below a field is its description in the schema."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+        """The schema with descriptions. pydantic can find them itself, but does so whenever a program starts."""
+        found = handler(core)
+        fields = handler.resolve_ref_schema(found)["properties"]
+        for name, text in docstrings(cls).items():
+            fields[name]["description"] = text
+        return found
+
+
+def docstrings(cls: type) -> dict[str, str]:
+    """The docstrings below the fields of a class, by field."""
+    (tree,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in itertools.pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

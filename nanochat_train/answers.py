@@ -145,7 +145,7 @@ def examinee(request: Request, form: Form, state: Path, name: str) -> Iterator[E
         compiled = caches.private(request, name, request.left_caches if request.left_caches.is_dir() else None)
         argv = [sys.executable, *WORKER, "evaluate", *map(str, fds), str(state)]
         inside = box(request, "evaluate", (state,), compiled, *fds)
-        with sandboxes.get(request.sandbox).wrap(argv, inside) as launch:
+        with sandboxes.SANDBOXES[request.sandbox]().wrap(argv, inside) as launch:  # in which it has just been trained
             with Process(launch, request.work / f"{name}.log") as asked.process:
                 channel.theirs.close()
                 yield asked

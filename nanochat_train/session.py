@@ -193,7 +193,7 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
         fds = (channel.theirs.fileno(), rows.fd, counter.fd)
         inside = box(request, "train", (), compiled, *fds)
         argv = [sys.executable, *WORKER, "train", *map(str, fds)]
-        sandbox, log = sandboxes.get(request.sandbox), request.work / "train.log"
+        sandbox, log = sandboxes.SANDBOXES[request.sandbox](), request.work / "train.log"
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
             channel.theirs.close()
             try:
@@ -202,6 +202,8 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
                 trained.exit = process.kill()
                 trained.reached["dead"] = time.monotonic()
                 trained.compiled_late = compiled.new() - trained.compiled
+        if trained.exit.code:
+            sandboxes.prove(sandbox)
 
 
 def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:

@@ -176,6 +176,14 @@ def test_completion_knows_tags_and_agents(lab: Lab) -> None:
         assert done.stdout.split() == [wanted], done.stderr
 
 
+@pytest.mark.parametrize(("command", "loaded"), [("status", {"pygit2"}), ("baseline", {"pygit2", "asyncio", "harness.research"})])
+def test_a_command_loads_only_what_it_needs(lab: Lab, command: str, loaded: set[str]) -> None:
+    env = lab.env | {"PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(lab.command(command), cwd=lab.path, env=env, capture_output=True, text=True, check=False)
+    found = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert found & {"pygit2", "asyncio", "harness.research", "httpx", "rich", "matplotlib", "optuna", "jinja2"} == loaded
+
+
 def test_usage_errors_exit_with_2(lab: Lab) -> None:
     lab.harness("run", "--no-such-option", code=2)
     lab.harness("measure", "--seed", "minus", code=2)

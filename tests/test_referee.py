@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from harness.evaluation import Refused, parse
-from harness.models import Limits, Measurement, Request, Task
+from harness.models import Limits, Measurement, Request, Task, UserError
 from harness.process import PACKAGE
 from harness.referee import measure
 
@@ -312,3 +312,13 @@ sandboxed.run(["true"], writable=[pathlib.Path(p)])
     assert found.status == "invalid"
     assert found.reason == ("evaluation failed: OSError" if kind == "link" else "evaluation failed: IsADirectoryError")
     assert ("symbolic links" if kind == "link" else "Is a directory") in found.referee_tail
+
+
+def test_a_sandbox_that_broke_meanwhile_is_not_the_candidates_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night proves it at its start, and a referee only where something failed."""
+    assert measured(tmp_path / "works", "raise ValueError(7)").status == "crash"
+    (broken := tmp_path / "bwrap").write_text('#!/bin/sh\n[ "$1" != --version ] || exec echo bubblewrap 0.9.0\nexit 1\n')
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="bubblewrap cannot make namespaces"):
+        measured(tmp_path / "broken", HONEST)

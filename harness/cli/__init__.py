@@ -15,40 +15,14 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import (
-    ablate,
-    agents,
-    certify,
-    ending,
-    export,
-    history,
-    imports,
-    machine,
-    nights,
-    once,
-    pick,
-    report,
-    review,
-    wishes,
-)
+from harness.cli.lazy import Lazy
 from harness.models import UserError
 
 # What the machine, not the harness, is to blame for.
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 SAID_BY_GIT = ("No space left on device", "Disk quota exceeded", "Permission denied", "Read-only file system")
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (
-    *(nights.run, nights.resume, nights.baseline, nights.replicate),
-    *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
-    *(review.review, review.accept, review.reject, review.sync, pick.pick),
-    *(history.status, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
-    *(wishes.idea, wishes.submit),
-    *(machine.doctor, machine.gc, machine.schema),
-):
-    app.command()(command)
-app.command("import")(imports.bring)
-app.add_typer(agents.app, name="agents")
+app = typer.Typer(cls=Lazy, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def version(asked: bool) -> None:

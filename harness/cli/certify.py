@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from harness import git
-from harness.certificates import Certificate
 from harness.certify import certify as work_on
+from harness.cli.ending import show_certificate
 from harness.cli.nights import at_work, remembered
-from harness.cli.options import JsonOption, TagOption, emit, latest
-from harness.report import sealed
+from harness.cli.options import JsonOption, TagOption, latest
 
 
 def certify(
@@ -33,12 +32,3 @@ def certify(
             show_certificate(certificate, as_json)
     if certificate.result is None:
         raise typer.Exit(1)
-
-
-def show_certificate(certificate: Certificate, as_json: bool) -> None:
-    """A certificate, as text or with everything that it holds."""
-    if as_json:
-        content: dict[str, Any] = certificate.model_dump(mode="json")
-        emit({**content, "id": certificate.id, "sentence": sealed.sentence(certificate)})
-    else:
-        typer.echo(sealed.certificate(certificate))

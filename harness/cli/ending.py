@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from harness import git
-from harness.certificates import Certificates, openings
+from harness.certificates import Certificate, Certificates, openings
 from harness.cli.options import JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
 from harness.models import Record, UserError
@@ -46,3 +47,12 @@ def shelf(repo: git.Repo, records: list[Record]) -> str:
     mine = Certificates(repo, first.experiment.tag).all()
     line = sealed.certificates(mine, openings(repo, first.task, first.profile))
     return f"\n{line}" if line else ""
+
+
+def show_certificate(certificate: Certificate, as_json: bool) -> None:
+    """A certificate, as text or with everything that it holds."""
+    if as_json:
+        content: dict[str, Any] = certificate.model_dump(mode="json")
+        emit({**content, "id": certificate.id, "sentence": sealed.sentence(certificate)})
+    else:
+        typer.echo(sealed.certificate(certificate))

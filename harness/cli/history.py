@@ -9,8 +9,7 @@ import typer
 
 from harness import git, prompt, refs, view
 from harness.certificates import Certificates, number_of, openings
-from harness.cli.certify import show_certificate
-from harness.cli.ending import shelf
+from harness.cli.ending import shelf, show_certificate
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
 from harness.models import Record, Status, UserError

@@ -10,9 +10,9 @@ import typer
 
 from harness import git, view
 from harness.cli.options import TagOption, latest
+from harness.folders import replace
 from harness.ledger import Ledger
 from harness.models import UserError
-from harness.state import replace
 
 OutOption = Annotated[
     Path | None,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.models import UserError
+
+if TYPE_CHECKING:
+    import httpx
 
 TRIES = 5
 BETWEEN_WRITES_S = 1.0
@@ -58,6 +59,8 @@ class Rest:
             self._wrote = time.monotonic()
 
     def _send(self, method: str, url: str, **more: Any) -> httpx.Response:
+        import httpx
+
         for number in range(TRIES):
             last = number == TRIES - 1
             try:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.folders import replace
 from harness.gateway.answers import Refused
 from harness.gateway.content import Asked
 from harness.gateway.prices import Prices, Tokens
 from harness.models import Usage
-from harness.state import replace
 
 UNSEEN = 2000  # tokens that a provider may add to a request
 

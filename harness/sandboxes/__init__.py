@@ -27,6 +27,15 @@ def get(name: str, secret: tuple[Path, ...] = ()) -> Sandbox:
     if name not in SANDBOXES:
         raise UserError(f"there is no sandbox {name!r}; choose one of: {', '.join(SANDBOXES)}")
     sandbox = SANDBOXES[name]()
+    prove(sandbox, secret)
+    return sandbox
+
+
+def prove(sandbox: Sandbox, secret: tuple[Path, ...] = ()) -> None:
+    """UserError when a sandbox does not work on this machine.
+
+    It costs about as much as a small run, so referees, which work in what a night has proven before, do it only where something
+    has failed in it: then a sandbox that broke meanwhile is not taken for a candidate's fault.
+    """
     if problem := sandbox.problem(secret):
         raise UserError(problem)
-    return sandbox

@@ -7,23 +7,22 @@ the command's uid.
 
 With `--relay PORT` connections to that port of the sandbox's loopback lead to the gateway's socket; see relay.py.
 
+Whatever is started in a sandbox waits until this is loaded, so it imports little (no pathlib), and late what few sandboxes need.
+
     python -I -S init.py [--uid N | --alone FD] [--subtree] [--relay PORT] [--limit NPROC=100] -- true
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
+import warnings as warnings  # os.execvp asks for it when the interpreter may be out of our reach
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 24, 36, 38
@@ -38,13 +37,13 @@ def main(args: list[str]) -> int:
     options, argv = args[: args.index("--")], args[args.index("--") + 1 :]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # a machine that is out of memory takes the sandbox first
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # a machine that is out of memory takes the sandbox first
     if "--uid" in options:
         drop_privileges(libc, int(options[options.index("--uid") + 1]))
     alone = settings(int(options[options.index("--alone") + 1])) if "--alone" in options else None
     if alone:
-        signal.signal(signal.SIGTERM, partial(end_alone, alone["uid"]))
+        signal.signal(signal.SIGTERM, partial(end_alone, alone.uid))
     elif "--subtree" in options:
         signal.signal(signal.SIGTERM, end_subtree)
     given = dict(value.split("=") for value in options if "=" in value)
@@ -64,7 +63,7 @@ def main(args: list[str]) -> int:
         if pid == child:
             break
     if alone:
-        end_uid(alone["uid"])
+        end_uid(alone.uid)
     elif "--subtree" in options:
         kill_descendants()
     code = os.waitstatus_to_exitcode(status)
@@ -73,6 +72,8 @@ def main(args: list[str]) -> int:
 
 def start_relay(port: int) -> None:
     """Listen on the loopback at once, and let a process of its own answer."""
+    import socket
+
     with socket.create_server(("127.0.0.1", port), backlog=512) as listening:
         if os.fork():
             return
@@ -80,28 +81,37 @@ def start_relay(port: int) -> None:
         for standard in (0, 1, 2):
             os.dup2(silent, standard)
         os.set_inheritable(listening.fileno(), True)
-        relay = str(Path(__file__).with_name("relay.py"))
+        relay = os.path.join(os.path.dirname(__file__), "relay.py")
         execute([sys.executable, "-I", "-S", relay, str(listening.fileno()), GATEWAY])
 
 
-def settings(handle: int) -> dict[str, Any]:
-    """What a descriptor holds: the uid and its groups, the environment, the filter in hex, the lock to hold on to."""
+class Alone:
+    """What `--alone` is told: the uid and its groups, the environment, the filter in hex, the lock to hold on to."""
+
+    def __init__(self, uid: int, groups: list[int], env: dict[str, str], filter: str, lock: int) -> None:
+        self.uid, self.groups, self.env, self.filter, self.lock = uid, groups, env, filter, lock
+
+
+def settings(handle: int) -> Alone:
+    """What a descriptor holds."""
+    import json
+
     with os.fdopen(handle, "rb") as file:
-        return dict(json.load(file))
+        return Alone(**json.load(file))
 
 
-def confine(libc: ctypes.CDLL, alone: dict[str, Any], given: dict[str, str]) -> None:
+def confine(libc: ctypes.CDLL, alone: Alone, given: dict[str, str]) -> None:
     """Become the sandbox's user: limits, no privilege, a filter for system calls, an environment that is not ours."""
-    os.close(alone["lock"])
+    os.close(alone.lock)
     limit(given, subtree=False)
-    drop_privileges(libc, alone["uid"], alone["groups"])
-    code = bytes.fromhex(alone["filter"])
+    drop_privileges(libc, alone.uid, alone.groups)
+    code = bytes.fromhex(alone.filter)
     held = ctypes.create_string_buffer(code, len(code))
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(len(code) // 8, ctypes.addressof(held))), 0, 0):
         os.write(2, f"the filter for system calls was refused: {os.strerror(ctypes.get_errno())}\n".encode())
         os._exit(126)
     os.environ.clear()
-    os.environ.update(alone["env"])
+    os.environ.update(alone.env)
 
 
 class Program(ctypes.Structure):
@@ -123,15 +133,21 @@ def drop_privileges(libc: ctypes.CDLL, uid: int, groups: list[int] | None = None
         os._exit(126)
 
 
+def read(path: str) -> str:
+    """The text of a file of /proc."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
 def capabilities() -> int:
     """The union of the capability sets that this process could still use."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = read("/proc/self/status").splitlines()
     return max(int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")))
 
 
 def effective() -> int:
     """The capabilities that this process could use at once."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = read("/proc/self/status").splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
 
 
@@ -200,17 +216,17 @@ def end_uid(uid: int) -> None:
 def alive(uid: int) -> list[int]:
     """The processes of a user, by any of its uids; not the dead that nobody has reaped."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            facts = dict(line.split(":", 1) for line in status.read_text("utf-8", "replace").splitlines() if ":" in line)
+            facts = dict(line.split(":", 1) for line in read(f"/proc/{pid}/status").splitlines() if ":" in line)
             if str(uid) in facts["Uid"].split() and facts["State"].split()[0] not in "ZX":
-                found.append(int(status.parent.name))
+                found.append(int(pid))
     return found
 
 
 def kill_descendants() -> None:
     """SIGKILL children until there are none; as a subreaper this process inherits its grandchildren."""
-    while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+    while children := read(f"/proc/self/task/{os.getpid()}/children").split():
         for child in children:
             os.kill(int(child), signal.SIGKILL)
         for child in children:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import gpus, trees
+from harness.folders import base
 from harness.limits import rlimits
 from harness.models import UserError
 from harness.process import PACKAGE, clean_env, run
@@ -29,7 +30,6 @@ from harness.protocols import Box, Launch
 from harness.sandboxes import files, seccomp
 from harness.sandboxes.init import KILLER, alive
 from harness.sandboxes.reach import READ, WRITE, Who, barriers, closed_above, exposed, replaceable
-from harness.state import base
 
 INIT = Path(__file__).with_name("init.py")
 PASSAGE = 60900  # the group of every such sandbox: it may pass through the harness's own folders

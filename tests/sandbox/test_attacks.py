@@ -43,6 +43,16 @@ def system_python() -> Iterator[Path]:
         yield Path(folder) / "bin/python"
 
 
+@pytest.fixture(scope="session")
+def ordinary(system_python: Path) -> list[str]:
+    """The Python of an ordinary user, as a command line."""
+    made = [*AS_NOBODY, str(system_python)]
+    done = subprocess.run([*made, "-c", "import harness.research, pytest"], capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        pytest.skip(f"an ordinary user cannot run the harness here: {done.stderr[-200:]}")
+    return made
+
+
 @pytest.fixture(params=["root", "ordinary"])
 def program(request: pytest.FixtureRequest) -> list[str]:
     """The Python of a user, as a command line."""
@@ -50,10 +60,7 @@ def program(request: pytest.FixtureRequest) -> list[str]:
         return [sys.executable]
     if not ROOT:
         pytest.skip("these tests are not run as root")
-    made = [*AS_NOBODY, str(request.getfixturevalue("system_python"))]
-    done = subprocess.run([*made, "-c", "import harness.cli, pytest"], capture_output=True, text=True, cwd="/")
-    if done.returncode:
-        pytest.skip(f"an ordinary user cannot run the harness here: {done.stderr[-200:]}")
+    made: list[str] = request.getfixturevalue("ordinary")
     return made
 
 
