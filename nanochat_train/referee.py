@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import sandboxes
 from harness.models import Measurement, Request, UserError
 from harness.referee import serve
 from nanochat_train import data, machine
@@ -53,7 +54,7 @@ def measure(request: Request) -> Measurement:
             finally:
                 hardware = told.result()
     except Fault as fault:
-        ended = fault
+        ended = broken(request) or fault
     except UserError as error:
         ended = Fault("void", str(error))
     except Exception as error:
@@ -74,6 +75,15 @@ def measure(request: Request) -> Measurement:
     request.artefacts.mkdir()
     trained.state.replace(request.artefacts / MODEL)
     return result.model_copy(update={"status": "ok", "value": evaluated.score.bits_per_byte})
+
+
+def broken(request: Request) -> Fault | None:
+    """What is wrong with the sandbox itself, which worked when the night began: then the candidate is not to blame."""
+    try:
+        sandboxes.prove(sandboxes.SANDBOXES[request.sandbox]())
+    except UserError as error:
+        return Fault("void", str(error))
+    return None
 
 
 def ready(profile: str) -> Data:

@@ -202,8 +202,6 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
                 trained.exit = process.kill()
                 trained.reached["dead"] = time.monotonic()
                 trained.compiled_late = compiled.new() - trained.compiled
-        if trained.exit.code:
-            sandboxes.prove(sandbox)
 
 
 def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,26 @@ def test_the_same_seed_gives_the_same_score(course: Course) -> None:
     assert again.value is not None
     assert round(first.value, 5) == round(again.value, 5)
     assert first.curve == again.curve
+
+
+BREAKS = """\
+#!/bin/sh
+case " $* " in *" evaluate "*) touch {flag};; esac
+[ "$1" = --version ] || [ ! -e {flag} ] || exit 1
+exec {real} "$@"
+"""
+
+
+def test_a_sandbox_that_breaks_after_training_is_not_the_candidates_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, course: Course
+) -> None:
+    assert course.measure(changed(("return model[tokens]", "raise ValueError(7)"))).status == "crash"
+    (fake := tmp_path / "bwrap").write_text(BREAKS.format(real=shutil.which("bwrap"), flag=tmp_path / "broken"))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = course.measure(HONEST)
+    assert (tmp_path / "broken").exists(), "training worked"
+    assert (found.status, "namespaces" in found.reason) == ("void", True), found.reason
 
 
 def test_without_data_it_is_void_and_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, course: Course) -> None:
