@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 SCRATCH = ("tmp", "dev/shm")
+HELD = ("RssAnon", "VmSwap", "RssShmem")
 PSS = ("Pss_Anon", "Pss_Shmem", "SwapPss")
 DEEPEST = 200
 
@@ -105,14 +106,15 @@ def memory(processes: list[str], held: int, limit: int) -> int:
 
     `held` is what tmpfs and memfds hold, mapped or not. Files that are mapped do not count: the kernel can drop those pages.
     """
-    found = [_numbers(f"{each}/status", ("RssAnon", "VmSwap", "RssShmem")) for each in processes]
+    found = [_numbers(f"{each}/status", HELD) for each in processes]
     private = sum(each.get("RssAnon", 0) + each.get("VmSwap", 0) for each in found)
     rough = private + max(held, sum(each.get("RssShmem", 0) for each in found))
     if rough <= limit:
         return rough
     private = shared = 0
-    for each, known in zip(processes, found, strict=True):
+    for each in processes:
         exact = _numbers(f"{each}/smaps_rollup", PSS)
+        known = {} if exact else _numbers(f"{each}/status", HELD)  # again: one that has ended meanwhile holds nothing
         private += exact.get("Pss_Anon", known.get("RssAnon", 0)) + exact.get("SwapPss", known.get("VmSwap", 0))
         shared += exact.get("Pss_Shmem", known.get("RssShmem", 0))
     return private + max(held, shared)

@@ -18,6 +18,7 @@ from harness import groups, limits, sandboxes
 from harness.models import Limits
 from harness.process import inner_env, run
 from harness.protocols import Box, Exit
+from harness.usage import Tree, memory
 
 TIGHT = Limits(memory_mb=150, processes=40, file_mb=16, disk_mb=64, inodes=400, open_files=100, output_mb=1)
 LOOSE = limits.settle(Limits(), "train")
@@ -132,6 +133,22 @@ def test_work_below_the_limits_is_left_alone(how: str, folder: Path) -> None:
     )
     ended = confined(folder, program, TIGHT, how)
     assert (ended.exceeded, ended.code) == ("", 0), ended
+
+
+def test_memory_of_processes_that_end_meanwhile_is_counted_once() -> None:
+    """Children that share their parent's memory and end while somebody counts."""
+    program = (
+        "import os, time\nb = bytearray(60 << 20)\nprint(flush=True)\n"
+        "for n in range(400):\n  if not os.fork(): time.sleep(0.002 * (n % 7)); os._exit(0)\n  time.sleep(0.001)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        most = 0
+        while parent.poll() is None:
+            processes = [f"/proc/{parent.pid}", *Tree(parent.pid, inside=False).processes()]
+            most = max(most, memory(processes, 0, 1))
+    assert 60 << 20 < most < 110 << 20, most >> 20
 
 
 def test_open_files_are_refused_by_the_kernel(how: str, folder: Path) -> None:
