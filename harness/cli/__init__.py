@@ -29,6 +29,7 @@ from harness.cli import (
     pick,
     report,
     review,
+    watch,
     wishes,
 )
 from harness.models import UserError
@@ -42,7 +43,7 @@ for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
     *(review.review, review.accept, review.reject, review.sync, pick.pick),
-    *(history.status, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
+    *(history.status, watch.watch, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
     *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):

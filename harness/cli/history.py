@@ -12,7 +12,7 @@ from harness import git, prompt, refs, view
 from harness.certificates import Certificates, number_of, openings
 from harness.cli.certify import show_certificate
 from harness.cli.ending import shelf
-from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
+from harness.cli.options import ExperimentArgument, JsonOption, TagOption, current, emit, latest
 from harness.ledger import Ledger
 from harness.live import Live, Reader
 from harness.models import Record, Status, UserError
@@ -24,7 +24,7 @@ OPEN = "open"  # an experiment without a verdict
 def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
     """What is running now."""
     repo = git.open_repo(Path.cwd())
-    name = latest(repo, tag)
+    name = current(repo, tag)
     reader = Reader(repo, name)
     live, records = reader.look(), reader.ledger.records()
     if as_json:
