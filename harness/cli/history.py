@@ -14,8 +14,9 @@ from harness.cli.certify import show_certificate
 from harness.cli.ending import shelf
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, current, emit, latest
 from harness.ledger import Ledger
-from harness.live import Live, Reader
+from harness.live import Live
 from harness.models import Record, Status, UserError
+from harness.reader import Reader
 from harness.report.lineage import lineage
 
 OPEN = "open"  # an experiment without a verdict
