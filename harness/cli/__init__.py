@@ -29,6 +29,7 @@ from harness.cli import (
     pick,
     report,
     review,
+    serve,
     watch,
     wishes,
 )
@@ -43,7 +44,8 @@ for command in (
     *(nights.run, nights.resume, nights.baseline, nights.replicate),
     *(once.check, once.measure, certify.certify, ablate.ablate, export.export),
     *(review.review, review.accept, review.reject, review.sync, pick.pick),
-    *(history.status, watch.watch, history.log, ending.summary, report.report, history.show, history.diff, history.revive),
+    *(history.status, watch.watch, serve.serve, history.log, ending.summary, report.report),
+    *(history.show, history.diff, history.revive),
     *(wishes.idea, wishes.submit),
     *(machine.doctor, machine.gc, machine.schema),
 ):
