@@ -218,6 +218,11 @@ def figure(value: float, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.2g}"
 
 
+def chance(probability: float) -> str:
+    """A posterior probability for people: none is so sure that it would be 0 % or 100 %."""
+    return "> 99 %" if probability >= 0.995 else "< 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
+
+
 def count(number: int, what: str) -> str:
     """As in "3 seeds"."""
     return f"{number} {what}" + ("s" if number != 1 else "")

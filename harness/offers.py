@@ -57,7 +57,7 @@ def evidence(record: Record) -> list[str]:
     facts = {
         metric.name: metric.shown(record.value),
         "believed gain": believed + (f" ± {judge.figure(verdict.gain_sd)}" if verdict.gain_sd else ""),
-        "probability that it is real": "" if verdict.probability is None else f"{100 * verdict.probability:.0f} %",
+        "probability that it is real": "" if verdict.probability is None else judge.chance(verdict.probability),
         "runs": f"{len(record.values)}, seeds {', '.join(str(run.seed) for run in record.measurements)}",
         "audit": audits[-1] if audits else "",
         "memory": f"{used:.0f} MB" if used else "",

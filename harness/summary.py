@@ -189,8 +189,8 @@ def _result(found: Summary, records: list[Record]) -> str:
 def _row(each: Listed, value: str) -> str:
     gain = "" if each.gain is None else judge.figure(each.gain, "+")
     spread = f" +- {judge.figure(each.gain_sd)}" if each.gain_sd else ""
-    sure = "simpler" if each.simpler else "" if each.probability is None else f"{100 * each.probability:.0f} % real"
-    return view.cut(f"{each.id}  {value}  {gain + spread:<18} {sure:<9}  {each.agent}: {each.title}")
+    sure = "simpler" if each.simpler else "" if each.probability is None else f"{judge.chance(each.probability)} real"
+    return view.cut(f"{each.id}  {value}  {gain + spread:<18} {sure:<11}  {each.agent}: {each.title}")
 
 
 def _a_keep(found: Summary) -> str:

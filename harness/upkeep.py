@@ -77,10 +77,11 @@ def waste(state: StateFolder, days: float, models: int) -> list[Waste]:
 
 
 def old_models(repo: git.Repo, night: Path, models: int) -> list[Path]:
-    """What can go below the folder of a night: what closed experiments made, but for the kept ones that are the last `models`."""
+    """What can go below the folder of a night: what closed experiments made, but for the last `models` that were merged, and for
+    those that a person may still merge."""
     records = Ledger(repo, night.name).records()
-    kept = [record.id for record in records if record.verdict and record.verdict.status == "keep"]
-    needed = {*kept[-models:], *(record.id for record in records if record.state != "closed")}
+    merged = [record.id for record in sorted(records, key=lambda record: record.merge or 0) if record.merged]
+    needed = {*merged[-models:], *(record.id for record in records if record.status == "waiting" or record.state != "closed")}
     return [path for path in sorted(night.iterdir()) if path.name not in needed]
 
 

@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import long_night
 import pytest
 from conftest import Lab
 
-from harness import artefacts, trees
+from harness import artefacts, git, trees
+from harness.ledger import Ledger
+from harness.models import Decision, Record, Review
+from harness.upkeep import old_models
 
 BETTER = ("--agent", "better")
 # Writes beside the answer what it finds of other runs' products: a trained model to begin with, say.
@@ -134,3 +138,17 @@ def test_a_night_keeps_to_its_room_and_never_drops_the_incumbents(tmp_path: Path
     artefacts.trim(tmp_path, "0000", 0)
     assert [path.name for path in tmp_path.iterdir()] == ["0000"]
     assert trees.size(tmp_path) == 1000
+
+
+def test_what_a_person_rejected_takes_no_merged_ones_place(tmp_path: Path) -> None:
+    def decided(record: Record) -> Record:
+        said = [Decision(kind="reject", by="Ada", at="")] if record.id == "0007" else []
+        return record.model_copy(update={"review": Review(decisions=said)}) if record.id in ("0001", "0007") else record
+
+    long_night.make(tmp_path / "lab", 12, 4, decided)
+    repo, made = git.open_repo(tmp_path / "lab"), tmp_path / "t"
+    statuses = {record.id: record.status for record in Ledger(repo, "t").records()}
+    assert {name: statuses[name] for name in ("0001", "0003", "0007")} == {"0001": "waiting", "0003": "keep", "0007": "rejected"}
+    for name in statuses:
+        (made / name).mkdir(parents=True)
+    assert statuses.keys() - {path.name for path in old_models(repo, made, 1)} == {"0001", "0003"}

@@ -78,5 +78,9 @@ def test_the_evidence_is_there() -> None:
     assert "| val\\|bpb | 1.000 |" in shown.body
     assert "| believed gain | +0.5 ± 0.1 |" in shown.body
     assert "| probability that it is real | 97 % |" in shown.body
+    sure = record("A small change")
+    assert sure.verdict
+    sure = sure.model_copy(update={"verdict": sure.verdict.model_copy(update={"probability": 1.0})})
+    assert "| probability that it is real | \\> 99 % |" in offers.offer(sure, "origin", "autoresearch/t").body
     assert f"| agent | a\\|@{JOINER}b A small change |" in shown.body
     assert "git fetch 'up stream' exp/t/0007-x && harness measure FETCH_HEAD --profile cpu --seed 3" in shown.body

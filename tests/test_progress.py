@@ -102,6 +102,18 @@ def test_the_noise_of_the_verdict_is_carried_until_the_next_one() -> None:
     assert [kept.sigma for kept in progress.prepare(records).kept] == [0.01, 0.07, 0.07]
 
 
+def test_a_baseline_of_which_little_is_known_does_not_flatten_the_picture() -> None:
+    records = night(LOSS, 1.0)
+    first = records[0]
+    assert first.verdict
+    unsure = first.model_copy(update={"verdict": first.verdict.model_copy(update={"value_sd": 0.3})})
+    low, high = progress.prepare([unsure, *records[1:]]).view
+    assert high > 5.6, "two standard deviations of it are in view where there is room"
+    unsure = first.model_copy(update={"verdict": first.verdict.model_copy(update={"value_sd": 30.0})})
+    low, high = progress.prepare([unsure, *records[1:]]).view
+    assert high - low < 3, "and cut off where there is none"
+
+
 def test_a_night_without_a_gain_shows_most_of_what_was_tried() -> None:
     records = [record(0, "keep", 1.0), *(record(n, "discard", 1 + n / 10) for n in range(1, 10)), record(10, "discard", 1e6)]
     picture = progress.prepare(records)

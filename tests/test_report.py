@@ -7,15 +7,15 @@ import gzip
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import long_night
 import pytest
 from conftest import Lab, make_lab
 
-from harness import git
+from harness import git, judge
 from harness.ledger import Ledger
-from harness.models import Measurement, Proposal, Record
+from harness.models import Decision, Measurement, Proposal, Record, Review
 from harness.report import bundle, detail, difference, headline, ideas, sections, standing, text
 from harness.report.graph import graph
 from harness.report.lineage import lineage
@@ -68,6 +68,102 @@ def test_standings_add_up(ledger: Ledger) -> None:
     assert [row["name"] for row in programs] == ["version 1", "version 2", "version 3"]
     assert ("+", "Simple changes first.") in programs[1]["changes"]
     assert [row["count"] for row in programs] == [20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [(1.0, "> 99 %"), (0.995, "> 99 %"), (0.9949, "99 %"), (0.5, "50 %"), (0.0051, "1 %"), (0.0049, "< 1 %"), (0.0, "< 1 %")],
+)
+def test_no_posterior_is_said_to_be_certain(ledger: Ledger, probability: float, said: str) -> None:
+    record = next(r for r in ledger.records() if r.verdict and r.verdict.status == "discard")
+    assert record.verdict
+    record = record.model_copy(update={"verdict": record.verdict.model_copy(update={"probability": probability})})
+    assert judge.chance(probability) == said
+    assert ("Real", f"probability {said}") in detail.facts(record)
+    assert detail.rows([record])["chance"] == [said]
+    assert sections.near(record)["chance"] == said
+
+
+def reviewed(record: Record, *kinds: Literal["accept", "reject"], again: str | None = None) -> Record:
+    """A kept experiment that a person was to look at, and what one said."""
+    made = [Decision(kind=kind, by="Ada", at="") for kind in kinds]
+    assert record.verdict
+    verdict = record.verdict.model_copy(update={"status": "keep"})
+    return record.model_copy(update={"review": Review(decisions=made, again=again), "verdict": verdict})
+
+
+def test_what_a_person_decides_about_is_not_called_merged_before(ledger: Ledger) -> None:
+    baseline, *others = [r for r in ledger.records() if r.values]
+    waits, rejected, again = reviewed(others[0]), reviewed(others[1], "reject"), reviewed(others[2], "accept", again="0009")
+    records = [baseline, waits, rejected, again]
+    assert [r.status for r in records] == ["keep", "waiting", "rejected", "accepted"]
+    figures = {name: (value, remark) for name, value, remark in headline.figures(records, spent(records))}
+    assert figures["merged"] == ("0", "1 more wait for review")
+    assert "a merged gain" not in figures["US dollars"][1]
+    picture = prepare(records)
+    assert [number for number, _ in picture.waiting] == [int(waits.id)]
+    assert [number for number, _ in picture.discarded] == [int(rejected.id), int(again.id)]
+    assert picture.heading.endswith("0 kept, 1 waiting for review")
+    assert "one that the harness would keep waits for you" in headline.nothing(records, picture)
+    assert "was rejected" in headline.nothing([baseline, rejected], prepare([baseline, rejected]))
+    assert detail.rows(records)["status"] == ["keep", "waiting", "rejected", "accepted"]
+    assert ("Review", "reject    Ada, ") in detail.facts(rejected)
+    tree = graph(records, records, {}).splitlines()
+    assert [line[:4] for line in tree] == ["| - ", "| - ", "| ? ", "|/", "*   "], "nobody's ground but the baseline's"
+    merged = [baseline, reviewed(others[0], "accept")]
+    assert headline.figures(merged, spent(merged))[1][:2] == ("kept", "1")
+    assert graph(merged, merged, {}).splitlines()[0].startswith("*   ")
+
+
+def test_what_a_forge_merged_as_one_commit_is_known_by_its_tree(ledger: Ledger) -> None:
+    *_, last = [r for r in ledger.records() if r.merged]
+    assert last.experiment.commit
+    tree = git.tree(ledger.repo, last.experiment.commit)
+    squashed = git.commit(ledger.repo, tree, [last.experiment.base], "one commit\n")
+    known = reviewed(last.model_copy(update={"experiment": last.experiment.model_copy(update={"tree": tree})}), "accept")
+    records = [known if r.id == last.id else r for r in ledger.records()]
+    line = lineage(ledger, records, squashed)
+    assert next(iter(line.merge.items())) == (last.id, squashed)
+    assert line.incumbent[squashed] == last.id
+    assert last.id not in lineage(ledger, ledger.records(), squashed).merge, "without a review nobody squashes"
+
+
+WRAPPED = """\
+A run of seconds has no time to learn in attention what follows which
+pair of tokens. A table that is looked up by a hash of the last two
+tokens learns it at once.
+
+- a first item of a list that goes on for so long that its author wrapped
+  it, as people do
+- a second one
+loss: 2.0
+time: 30
+
+    code that is indented, and long enough that it could have been wrapped
+    is code
+
+```
+and so is what stands between two fences, as long as this line is, where
+no line is joined
+```
+"""
+
+
+def test_what_was_wrapped_by_its_author_is_wrapped_once() -> None:
+    shown = text.prose(WRAPPED, 8000)
+    assert shown.split("\n")[0].endswith(
+        "what follows which pair of tokens. A table that is looked up by a hash of the last two tokens learns it at once."
+    )
+    assert (
+        "\n- a first item of a list that goes on for so long that its author wrapped it, as people do\n- a second one\n" in shown
+    )
+    assert "\nloss: 2.0\ntime: 30\n" in shown
+    assert "could have been wrapped\n    is code\n" in shown
+    assert "as long as this line is, where\nno line is joined\n```" in shown
+    short = "Two lines\nof a poem.\n\n\nAnd a gap."
+    assert text.prose(short, 8000) == short
+    assert text.prose(shown, 8000) == shown
+    assert len(text.prose("x y\n" * 100_000, 8000)) <= 8000
 
 
 def titled(record: Record, title: str, gain: float = 0.0) -> Record:

@@ -15,7 +15,7 @@ from browser import Browser, browser, needs_axe, needs_browser
 
 from harness import git, prompt
 from harness.ledger import Ledger
-from harness.models import Record
+from harness.models import Record, Review
 from harness.report.page import page
 
 pytestmark = needs_browser
@@ -249,6 +249,21 @@ def test_a_night_without_a_baseline_has_a_table_and_no_picture(chromium: Browser
     chromium.js("location.hash = '0002'")
     panel(chromium, "0002")
     assert chromium.texts("dialog .reason") == ["open still measuring"]
+
+
+def test_what_waits_for_a_person_is_shown_apart(chromium: Browser, tmp_path: Path) -> None:
+    def waits(record: Record) -> Record:
+        return record.model_copy(update={"review": Review()}) if record.id == "0001" else record
+
+    chromium.view()
+    chromium.open(report(tmp_path, 12, 4, waits).path, "0001")
+    panel(chromium, "0001")
+    assert chromium.texts("dialog .reason .status") == ["waiting"]
+    assert chromium.texts("[aria-labelledby=waiting-title] li .id") == ["0001"]
+    assert chromium.texts("#progress .legend .waiting") == ["waits for review"]
+    chromium.js("document.querySelector('#statuses input[value=waiting]').click()")
+    assert ids(chromium) == ["0001"]
+    assert chromium.said == []
 
 
 def hostile(record: Record) -> Record:

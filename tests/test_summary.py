@@ -67,6 +67,7 @@ def test_the_interval_is_what_is_believed_of_both_ends() -> None:
     assert (found.usd, found.usd_a_keep, found.counts) == (0.5, 0.5, {"keep": 1})
     assert found.seconds == {"propose": 100.0, "run": 300.0, "evaluate": 25.0}
     assert "95 % interval 0.4 to 0.6 by all runs so far" in text(found, [BASELINE, KEPT])
+    assert "> 99 % real" in text(found, [BASELINE, KEPT])
 
 
 def test_without_a_keep_nothing_is_claimed() -> None:

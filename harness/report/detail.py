@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness import git, view
+from harness import git, judge, view
 from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Record, Try, Verdict
 from harness.report import difference, text
@@ -21,7 +21,7 @@ LOG_CHARS, CURVE_POINTS, FACTS, REASON_CHARS = 4000, 160, 40, 2000
 
 
 def chosen(records: list[Record], most: int = FULL) -> set[str]:
-    """Which are shown with everything when there are too many: merged ones, then near misses, then the latest."""
+    """Which are shown with everything when there are too many: kept ones, merged or not, then near misses, then the latest."""
 
     def importance(index: int) -> tuple[bool, float, int]:
         verdict = records[index].verdict
@@ -42,7 +42,7 @@ def lean(record: Record, line: Lineage) -> dict[str, Any]:
     experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
     return {
         "id": record.id,
-        "hypothesis": text.plain(proposal.hypothesis, 8000) if proposal else "",
+        "hypothesis": text.prose(proposal.hypothesis, 8000) if proposal else "",
         "reason": text.line(verdict.reason, REASON_CHARS) if verdict else f"still {record.state}",
         "incumbent": line.incumbent.get(record.ground, "") if record.id != BASELINE else "",
         "merge": line.merge.get(record.id, "")[:10],
@@ -58,8 +58,9 @@ def facts(record: Record) -> list[tuple[str, str]]:
     proposal, verdict, used = record.proposal, record.verdict, view.usage(record)
     found = [("Gain", _gain(record, verdict))] if verdict else []
     if verdict and verdict.probability is not None:
-        found += [("Real", f"with a probability of {text.percent(verdict.probability)}")]
+        found += [("Real", f"probability {judge.chance(verdict.probability)}")]
     name = " ".join(filter(None, (record.experiment.agent, proposal.agent_version if proposal else "")))
+    found += [("Review", told) for told in record.review.told()] if record.review else []
     found += [("Agent", f"{name}, {duration(agent_s(record))}")]
     if used:
         tokens = f"{used.input + used.cached + used.written:,} tokens in, {used.output:,} out"
@@ -153,18 +154,26 @@ def curve(table: str) -> list[list[float]]:
     return [[float(f"{value:.5g}") for value in column] for column in means] if len(groups) > 1 else []
 
 
+def _title(record: Record) -> str:
+    if record.proposal is None and record.state != "closed" and record.id != BASELINE:
+        return "(being written)"
+    return text.title(record, 200) or "(no title)"
+
+
 def rows(records: list[Record]) -> dict[str, list[Any]]:
     """The table and the picture: a column for each field, since that compresses and unpacks best."""
+    chances = [record.verdict.probability if record.verdict else None for record in records]
     return {
         "id": [record.id for record in records],
-        "status": [record.verdict.status if record.verdict else "open" for record in records],
+        "status": [record.status for record in records],
         "agent": [text.line(record.experiment.agent, 60) for record in records],
-        "title": [text.title(record, 200) or "(no title)" for record in records],
+        "title": [_title(record) for record in records],
         "value": [text.number(record.value, 9) for record in records],
         "shown": [record.metric.shown(text.number(record.value, 12)) for record in records],
         "gain": [text.number(record.verdict.gain) if record.verdict else None for record in records],
         "believed": [text.signed(view.believed(record.verdict)) if record.verdict else "" for record in records],
-        "probability": [text.number(record.verdict.probability, 3) if record.verdict else None for record in records],
+        "probability": [text.number(share, 3) for share in chances],
+        "chance": [judge.chance(share) if share is not None else "" for share in chances],
         "seconds": [round(agent_s(r) + runs_s(r), 1) for r in records],
         "usd": [text.number(used.usd, 3) if (used := view.usage(record)) else None for record in records],
         "runs": [len(record.measurements) for record in records],

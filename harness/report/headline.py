@@ -52,6 +52,11 @@ def nothing(records: list[Record], picture: Picture | None) -> str:
         return "The baseline has no value yet."
     if not any(record.verdict for record in records if record.id != BASELINE):
         return "The baseline is measured; no experiment has ended yet."
+    if waiting := sum(record.status == "waiting" for record in records):
+        what = "one that the harness would keep waits" if waiting == 1 else f"{waiting} that the harness would keep wait"
+        return f"Nothing is merged yet: {what} for you."
+    if any(record.review for record in records):
+        return "Nothing was merged: what the harness would keep was rejected, or its gain was gone when it was measured again."
     return "Nothing was better than the baseline by more than the noise."
 
 
@@ -69,10 +74,11 @@ def certified(found: list[Certificate], tip: str | None) -> Certificate | None:
 
 def figures(records: list[Record], time: Spent) -> list[tuple[str, str, str]]:
     """(name, value, remark) of what the night took and gave."""
-    ended = [r.verdict.status for r in records if r.verdict and r.id != BASELINE]
-    kept, judged = ended.count("keep"), len(ended) - ended.count("void")
+    ended = [r.status for r in records if r.verdict and r.id != BASELINE]
+    kept, judged, waiting = ended.count("keep"), len(ended) - ended.count("void"), ended.count("waiting")
     found = [("experiments", f"{len(ended):,}", prompt.counts(records))]
-    found += [("kept", f"{kept:,}", f"{text.percent(kept / judged, 1)} of those judged" if judged else "")]
+    share = f"{text.percent(kept / judged, 1)} of those judged" if judged else ""
+    found += [("merged" if waiting else "kept", f"{kept:,}", f"{waiting:,} more wait for review" if waiting else share)]
     if time.active:
         pace = f"{judge.figure(3600 * len(ended) / time.active)} experiments an hour" if ended else ""
         stopped = f"; {duration(time.stopped)} stopped in between" if time.stopped else ""

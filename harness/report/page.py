@@ -28,25 +28,36 @@ from harness.report.still import still
 ASSETS = files("harness.report") / "assets"
 STYLES = ("uplot.css", "report.css", "parts.css")
 SCRIPTS = ("uplot.js", "base.js", "progress.js", "table.js", "detail.js", "main.js")
+LIVE = ("live.js",)
 
 
-def page(ledger: Ledger) -> str:
-    """The whole page as HTML."""
+def page(ledger: Ledger, version: str = "") -> str:
+    """The whole page as HTML. One with a `version`, any text, is for a server: it asks beside its own address, at `live`, what
+    the version is now and what runs, and takes over the content of a later page.
+    """
     records = ledger.records()
     if not records:
         raise UserError(f"there is no experiment in {ledger.tag!r} yet: start one with `harness run --tag {ledger.tag}`")
-    style, script = ("\n".join((ASSETS / name).read_text("utf-8") for name in names) for names in (STYLES, SCRIPTS))
-    script = f'(function () {{\n"use strict";\n{script}\n}})();\n'
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((ASSETS / "report.html").read_text("utf-8"))
-    own = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}  # not a word of anybody else's
-    return template.render(own | context(ledger, records))
+    return template.render(own(bool(version)) | context(ledger, records) | {"version": version})
 
 
-def policy(style: str, script: str) -> str:
-    """Nothing but our own style and script, by their hashes; no connection, no form, no string that becomes HTML."""
+def own(live: bool) -> dict[str, str]:
+    """The page's style, script and Content-Security-Policy: not a word of anybody else's."""
+    names = (STYLES, SCRIPTS + LIVE if live else SCRIPTS)
+    style, script = ("\n".join((ASSETS / name).read_text("utf-8") for name in part) for part in names)
+    script = f'(function () {{\n"use strict";\n{script}\n}})();\n'
+    return {"style": Markup(style), "script": Markup(script), "policy": policy(style, script, live)}
+
+
+def policy(style: str, script: str, live: bool = False) -> str:
+    """Nothing but our own style and script, by their hashes; no connection but a live page's to where it came from, no form, no
+    string that becomes HTML.
+    """
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in (script, style)]
     rules = ["default-src 'none'", f"script-src {hashes[0]}", f"style-src {hashes[1]}", "img-src data:", "base-uri 'none'"]
+    rules += ["connect-src 'self'"] if live else []
     return "; ".join([*rules, "form-action 'none'", "trusted-types 'none'", "require-trusted-types-for 'script'"])
 
 
@@ -70,6 +81,7 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "noisy": bool(picture and any(kept.sigma for kept in picture.kept)),
         "failures": bool(picture and picture.failed),
         "kept": [sections.merged(ledger.get(name), gain) for name, gain in gains.items()],
+        "waiting": [sections.near(record) for record in records if record.status == "waiting"],
         "near": [sections.near(record) for record in headline.nearest(records)],
         "learnt": headline.learnt(records),
         "certificates": [(each.id, sealed.sentence(each)) for each in certificates],
@@ -79,7 +91,7 @@ def context(ledger: Ledger, records: list[Record]) -> dict[str, Any]:
         "programs": sections.programs(ledger, records, gains),
         "paid": any(view.usage(record) for record in records),
         "groups": sections.groups(records),
-        "notebook": text.plain(prompt.notebook(records), prompt.NOTEBOOK_CHARS),
+        "notebook": text.prose(prompt.notebook(records), prompt.NOTEBOOK_CHARS),
         "total": len(records),
         "rows": bundle.pack(detail.rows(records) | {"chunk": bundle.CHUNK}),
         "picture": bundle.pack(sections.drawn(picture)) if picture else "",

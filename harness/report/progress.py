@@ -26,7 +26,7 @@ SIZE_IN, DPI = (14.0, 7.0), 150
 SUFFIXES = (".png", ".svg", ".pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib, so a picture is the same on every machine
 TITLE_CHARS, LABEL_PT, LABEL_DEGREES, GAP_PT, DOT_PT, MARGINS_PT = 45, 9.0, 30.0, 7.0, 2.0, 80.0
-GREEN, DARK, INK, GREY, RED = "#2ecc71", "#14532d", "#222222", "#b4b8bd", "#c0392b"
+GREEN, DARK, INK, GREY, RED, AMBER = "#2ecc71", "#14532d", "#222222", "#b4b8bd", "#c0392b", "#e0a100"
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be drawn. `kept` has the baseline, then the merges in order; values outside `view` (low, high) are counted."""
+    """What is to be drawn. `kept` has the baseline, then the merges in order; values outside `view` (low, high) are counted.
+
+    `waiting` are kept and for a person to merge or not; what one rejected is among the discarded.
+    """
 
     heading: str
     metric: Metric
     kept: list[Kept]
     discarded: list[tuple[int, float]]
+    waiting: list[tuple[int, float]]
     out_of_view: int
     failed: list[int]
     void: int
@@ -81,24 +85,25 @@ def prepare(records: list[Record], merged: list[str] | None = None) -> Picture:
         raise UserError("there is nothing to draw yet: the baseline has no value; `harness status` tells what is going on")
     metric, ended = baseline.metric, [(r, r.verdict) for r in records if r.verdict and r.id != BASELINE]
     order = {name: place for place, name in enumerate(merged or [])}
-    ended.sort(key=lambda item: order.get(item[0].id, len(order)) if item[1].status == "keep" else -1)
+    ended.sort(key=lambda item: order.get(item[0].id, len(order)) if item[0].merged else -1)
     kept = [Kept(0, first, 0.0, _spread(baseline), "baseline")]
-    discarded, failed = list[tuple[int, float]](), list[int]()
+    discarded, waiting, failed = list[tuple[int, float]](), list[tuple[int, float]](), list[int]()
     for record, verdict in ended:
         number, value = int(record.id), _value(record)
         if record.merged and value is not None:
             gain = metric.gain(kept[-1].value, value)
             kept.append(Kept(number, value, gain, _spread(record) or kept[-1].sigma, prompt.title(record)))
         elif verdict.status in ("keep", "discard") and value is not None:
-            discarded.append((number, value))
+            (waiting if record.status == "waiting" else discarded).append((number, value))
         elif verdict.status != "void":
             failed.append(number)
     count, last = len(ended), max(1, *(int(record.id) for record in records))
     heading = f"{baseline.task}: {count} experiment{'s' * (count != 1)}, {len(kept) - 1} kept"
+    heading += f", {len(waiting)} waiting for review" if waiting else ""
     void = sum(verdict.status == "void" for _, verdict in ended)
-    low, high = _view(metric, kept, [value for _, value in discarded])
+    low, high = _view(metric, kept, [value for _, value in (*discarded, *waiting)])
     seen = [(number, value) for number, value in discarded if low <= value <= high]
-    return Picture(heading, metric, kept, seen, len(discarded) - len(seen), failed, void, last, (low, high))
+    return Picture(heading, metric, kept, seen, waiting, len(discarded) - len(seen), failed, void, last, (low, high))
 
 
 def place(points: list[tuple[float, float]], widths: list[float], size: tuple[float, float]) -> dict[int, int]:
@@ -140,7 +145,8 @@ def _view(metric: Metric, kept: list[Kept], discarded: list[float]) -> tuple[flo
     lost, best = [metric.gain(value, first) for value in discarded], metric.gain(kept[-1].value, first)
     typical = statistics.median(map(abs, lost)) if lost and not kept[1:] else 0.0
     span = max(-best, 2 * noise, 4 * typical) or abs(first) / 10 or 1.0
-    worst = max([noise, 0.32 * span, *(distance for distance in lost if distance <= span / 2)]) + 0.06 * span
+    unsure = min(2 * kept[0].sigma, span / 2)  # of the baseline, which is often known less well than what came after it
+    worst = max([noise, unsure, 0.32 * span, *(distance for distance in lost if distance <= span / 2)]) + 0.06 * span
     best = min([best - noise, *lost]) - 0.06 * span
     return (first + best, first + worst) if metric.direction == "minimize" else (first - worst, first - best)
 
@@ -165,7 +171,7 @@ def _draw(picture: Picture) -> Figure:
     axes.grid(color="#ececec", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     _marks(axes, picture, edge=0.985 if lower else 0.015)
-    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.005, 1.0), "ncols": 6, "borderaxespad": 0.2}
+    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.005, 1.0), "ncols": 7, "borderaxespad": 0.2}
     axes.legend(frameon=False, fontsize=10.5, scatteryoffsets=[0.5], **above).set_in_layout(False)
     _labels(figure, axes, picture, font)
     return figure
@@ -180,6 +186,9 @@ def _marks(axes: Axes, picture: Picture, edge: float) -> None:
         label = f"{count} discarded" + (f" ({picture.out_of_view} out of view)" if picture.out_of_view else "")
         across, up = [number for number, _ in picture.discarded], [value for _, value in picture.discarded]
         axes.scatter(across, up, s=7 if many else 28, c=GREY, alpha=0.7, linewidths=0, zorder=2, label=label)
+    if picture.waiting:
+        across, up = [number for number, _ in picture.waiting], [value for _, value in picture.waiting]
+        axes.scatter(across, up, s=60, c=AMBER, linewidths=0, zorder=4, label=f"{len(up)} waiting")
     if picture.failed:
         heights, transform, label = [edge] * len(picture.failed), axes.get_xaxis_transform(), f"{len(picture.failed)} failed"
         style: dict[str, Any] = {"marker": "|" if many else "x", "linewidths": 0.7 if many else 1.0, "alpha": 0.6}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from harness import git, view
+from harness import git, judge, view
 from harness.ledger import BASELINE, Ledger
 from harness.models import Record
 from harness.report import ideas, standing, text
@@ -45,12 +45,12 @@ def merged(record: Record, gain: float) -> dict[str, str]:
 
 
 def near(record: Record) -> dict[str, str]:
-    """A line of what was discarded."""
+    """A line of what was not merged, and what is believed of it."""
     assert record.verdict is not None
     chance = record.verdict.probability
     found = {"value": record.metric.shown(record.value), "gain": text.signed(view.believed(record.verdict))}
     return (
-        _named(record) | found | {"chance": text.percent(chance) if chance is not None else "", "runs": str(record.verdict.runs)}
+        _named(record) | found | {"chance": judge.chance(chance) if chance is not None else "", "runs": str(record.verdict.runs)}
     )
 
 

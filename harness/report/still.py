@@ -32,7 +32,7 @@ def still(picture: Picture) -> Still:
     steps = zip(merged, picture.since()[1:], strict=True)
     stairs = "".join(f"H{at(since, each.value).replace(' ', 'V')}" for each, since in steps)
     return Still(
-        discarded="".join(f"M{at(*point)}h0" for point in picture.discarded[::step]),
+        discarded="".join(f"M{at(*point)}h0" for point in (*picture.discarded[::step], *picture.waiting)),
         kept="".join(f"M{at(each.number, each.value)}h0" for each in picture.kept),
         best=f"M{at(0, first.value)}{stairs}H{WIDTH:.0f}",
         top=picture.metric.shown(high),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 from harness import prompt
 from harness.models import Record
@@ -14,6 +15,11 @@ from harness.proposal import printable
 
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 LINE_CHARS = 400
+LEAST_WIDTH = 50  # characters; nobody breaks lines for being longer than fewer
+ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s")
+MARKED = re.compile(rf"{ITEM.pattern}|\s*(?:[>|#]|[-=_*]{{3}})")  # what begins something of its own
+ENDS = re.compile(r"\s*[#|]|.*  $")  # a heading, a row of a table, a break that Markdown knows
+CODE = re.compile(r"\t| {4}")
 
 
 def plain(text: str, limit: int) -> str:
@@ -21,6 +27,32 @@ def plain(text: str, limit: int) -> str:
     text = ESCAPE.sub("", text[: 2 * limit])
     text = text if text.replace("\n", "").replace("\t", "").isprintable() else printable(text)
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def prose(text: str, limit: int) -> str:
+    """The same for a text that a page wraps itself: lines that were broken only because they were full are joined again.
+
+    A line was full where the next one's first word would have made it the longest of its paragraph. Lists, quotes, tables, code
+    and lines that were meant to be short keep their breaks.
+    """
+    found: list[str] = []
+    for block in re.split(r"(\n(?:[ \t]*\n)+|^```.*?^```[^\n]*$)", plain(text, limit), flags=re.DOTALL | re.MULTILINE):
+        found.append(block if not block.strip() or block.startswith("```") else _joined(block))
+    return "".join(found)
+
+
+def _joined(paragraph: str) -> str:
+    """A paragraph with its full lines joined; an item of a list goes on in lines that are indented, or not marked."""
+    lines = paragraph.split("\n")
+    width, found = max(map(len, lines)), lines[:1]
+    for before, each in pairwise(lines):
+        words = each.split()
+        full = width >= LEAST_WIDTH and words and len(before.rstrip()) + 1 + len(words[0]) > width
+        if full and not MARKED.match(each) and not ENDS.match(before) and not (CODE.match(each) and not ITEM.match(found[-1])):
+            found[-1] = f"{found[-1].rstrip()} {each.strip()}"
+        else:
+            found.append(each)
+    return "\n".join(found)
 
 
 def line(text: str, limit: int) -> str:

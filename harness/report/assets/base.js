@@ -36,8 +36,6 @@ function dollars(usd) {
   return usd >= 0.1 || usd === 0 ? usd.toFixed(2) : usd >= 0.0001 ? usd.toPrecision(2) : "<0.0001";
 }
 
-const percent = (share) => (share === null ? "" : Math.round(100 * share) + " %");
-
 // Axes in the colours of the page; canvases do not know CSS, so charts are made anew when the theme changes.
 function axis(label, more) {
   const grid = { stroke: color("--line"), width: 1 };

@@ -1,9 +1,8 @@
 // One experiment with all its evidence, in a panel; what it shows is unpacked when somebody asks for it.
 
-function detail(rows, neighbours, close, open) {
-  const panel = find("detail"), blocks = document.querySelectorAll("script.chunk"), unpacked = new Map();
-  const index = new Map(rows.id.map((id, i) => [id, i]));
-  let end = () => {};
+function detail(neighbours, close, open) {
+  const panel = find("detail");
+  let rows = { id: [] }, blocks = [], unpacked = new Map(), index = new Map(), current = "", end = () => {};
 
   const fetch = async (id) => {
     const at = index.get(id), chunk = Math.floor(at / rows.chunk);
@@ -64,10 +63,15 @@ function detail(rows, neighbours, close, open) {
     return make("button", { type: "button", "aria-label": label, disabled: other === undefined ? "" : null, onclick: () => open(other) }, name);
   };
 
-  return async function show(id) {
+  const looks = (it, i) => JSON.stringify([it, rows.status[i]]);
+
+  async function show(id, again = false) {
+    const i = index.get(id), it = await fetch(id), other = it.curve && it.incumbent ? await fetch(it.incumbent) : null;
     end();
     end = () => {};
-    const i = index.get(id), it = await fetch(id), other = it.curve && it.incumbent ? await fetch(it.incumbent) : null;
+    current = looks(it, i);
+    panel.dataset.id = id;
+    const top = again ? panel.scrollTop : 0;
     const [drawn, start] = it.curve ? curve(it.curve, other && other.curve, it.incumbent) : [null, () => {}];
     panel.replaceChildren(...[
       make("nav", { "aria-label": "Experiments" }, make("span", { class: "id" }, id), step(id, -1, "Previous experiment", "←"), step(id, 1, "Next experiment", "→"),
@@ -84,9 +88,17 @@ function detail(rows, neighbours, close, open) {
       it.lean ? make("p", { class: "quiet" }, "Diff, curve and logs of this one are in git alone: the page would be too large with those of all.") : null,
       reproduce(it),
     ].filter(Boolean));
-    panel.scrollTop = 0;
-    if (panel.open) find("detail-title").focus();
-    else panel.showModal();
+    if (!panel.open) panel.showModal();
+    else if (!again) find("detail-title").focus();
     start();
+    panel.scrollTop = top;
+  }
+
+  // Other data; what is open is shown anew only where it is not the same any more.
+  const renew = async (found, chunks) => {
+    [rows, blocks, unpacked, index] = [found, chunks, new Map(), new Map(found.id.map((id, i) => [id, i]))];
+    const id = panel.dataset.id;
+    if (panel.open && index.has(id) && looks(await fetch(id), index.get(id)) !== current) await show(id, true);
   };
+  return { show, renew };
 }

@@ -2,22 +2,33 @@
 
 async function main() {
   if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old for the table and the details: one of 2023 or later shows them.");
-  const rows = await unpack(find("rows")), panel = find("detail"), known = new Set(rows.id);
+  const panel = find("detail");
+  let known = new Set(), end = () => {};
   const open = (id) => { location.hash = id; };
   document.querySelectorAll(".scripted").forEach((section) => { section.hidden = false; });
-  if (find("picture").textContent) progress(find("chart"), rows, await unpack(find("picture")), open);
-  else find("progress").hidden = true;
-  const listed = table(rows, open);
-  const show = detail(rows, listed.beside, () => panel.close(), open);
+  const listed = table(open), shown = detail(listed.beside, () => panel.close(), open);
+  // Everything that scripts draw, from the data blocks of a document: this page's own, or a later one of the same night.
+  const draw = async (from) => {
+    const block = (id) => from.getElementById(id), rows = await unpack(block("rows"));
+    const picture = block("picture").textContent ? await unpack(block("picture")) : null; // before the old one goes: nothing is to flicker
+    known = new Set(rows.id);
+    end();
+    end = picture ? progress(find("chart"), rows, picture, open) : () => {};
+    find("progress").hidden = !picture;
+    listed.renew(rows);
+    await shown.renew(rows, from.querySelectorAll("script.chunk"));
+  };
+  await draw(document);
   panel.addEventListener("close", () => { if (known.has(location.hash.slice(1))) history.replaceState(null, "", location.pathname + location.search); });
   panel.addEventListener("click", (event) => { if (event.target === panel && event.clientX < panel.getBoundingClientRect().left) panel.close(); });
-  const follow = () => { const id = location.hash.slice(1); if (known.has(id)) show(id); else if (panel.open) panel.close(); };
+  const follow = () => { const id = location.hash.slice(1); if (known.has(id)) shown.show(id); else if (panel.open) panel.close(); };
   addEventListener("hashchange", follow);
   const theme = matchMedia("(prefers-color-scheme: dark)");
   theme.addEventListener("change", redrawAll);
   addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); redrawAll(); });
   addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); redrawAll(); });
   follow();
+  if (document.documentElement.dataset.version) live(draw);
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -1,23 +1,25 @@
 // The progress picture: every experiment a point, the running best a line with its uncertainty, titles of the kept ones.
 
 const SLOPE = Math.PI / 6, LABEL = 40, NEAR = 26;
+let zoom = null; // the experiments that the reader has chosen to see, whatever the picture is drawn anew for
 
 function progress(host, rows, picture, open) {
   const count = rows.id.length, numbers = rows.id.map(Number), [low, high] = picture.view;
   const blank = () => new Array(count).fill(null);
-  const best = blank(), above = blank(), below = blank(), kept = blank(), discarded = blank(), failed = blank();
+  const best = blank(), above = blank(), below = blank(), kept = blank(), discarded = blank(), waiting = blank(), failed = blank();
   const values = new Map(picture.kept.map((point) => [point[0], point[1]]));
   let now = null, next = 0;
   for (let i = 0; i < count; i++) {
     while (next < picture.kept.length && picture.kept[next][4] <= numbers[i]) now = picture.kept[next++];
-    if (now) [best[i], above[i], below[i]] = [now[1], now[1] + 2 * now[2], now[1] - 2 * now[2]];
+    if (now) [best[i], above[i], below[i]] = [now[1], Math.min(high, now[1] + 2 * now[2]), Math.max(low, now[1] - 2 * now[2])];
     if (values.has(numbers[i])) kept[i] = values.get(numbers[i]);
-    else if (rows.status[i] === "discard") discarded[i] = rows.value[i];
+    else if (rows.status[i] === "waiting") waiting[i] = rows.value[i];
+    else if (["discard", "rejected", "accepted"].includes(rows.status[i])) discarded[i] = rows.value[i];
     else if (rows.status[i] === "crash" || rows.status[i] === "invalid") failed[i] = true;
   }
   // Where a point is drawn: one that is out of view, or failed, stands at the worse edge.
   const height = (i) => {
-    const value = kept[i] ?? discarded[i];
+    const value = kept[i] ?? waiting[i] ?? discarded[i];
     if (value === null) return failed[i] ? (picture.lower ? high : low) : null;
     return Math.min(high, Math.max(low, value));
   };
@@ -106,7 +108,7 @@ function progress(host, rows, picture, open) {
     u.over.style.cursor = found < 0 ? "crosshair" : "pointer";
     if (found < 0) return found;
     const gain = rows.believed[found] ? `, gain ${rows.believed[found]}` : "";
-    const chance = rows.probability[found] !== null ? `, real: ${percent(rows.probability[found])}` : "";
+    const chance = rows.chance[found] ? `, real: ${rows.chance[found]}` : "";
     tip.replaceChildren(
       make("b", {}, isolated(rows.title[found])),
       make("span", { class: "status " + rows.status[found] }, rows.status[found]), ` ${rows.shown[found]}${gain}${chance}`,
@@ -121,7 +123,7 @@ function progress(host, rows, picture, open) {
   };
 
   const dots = (name, size) => ({ paths: () => null, points: { show: true, size, width: 0, fill: color(name), stroke: color(name) } });
-  living(host, (width) => {
+  const end = living(host, (width) => {
     color0 = { failed: color("--failed"), discard: color("--discard"), paper: color("--paper"), ink: color("--ink") };
     const green = color("--kept"), stepped = uPlot.paths.stepped({ align: 1 }), many = count > 800;
     const chart = new uPlot({
@@ -132,12 +134,14 @@ function progress(host, rows, picture, open) {
       series: [
         {}, { paths: stepped, width: 0, points: { show: false } }, { paths: stepped, width: 0, points: { show: false } },
         { paths: stepped, stroke: green, width: 2, points: { show: false } },
-        dots("--discard", many ? 4 : 6), dots("--kept", 9),
+        dots("--discard", many ? 4 : 6), dots("--open", 9), dots("--kept", 9),
       ],
       bands: [{ series: [1, 2], fill: green + "26" }],
-      hooks: { draw: [edges, labels] },
-    }, [numbers, above, below, best, discarded, kept], host);
+      hooks: { draw: [edges, labels], setSelect: [(u) => { if (u.select.width) zoom = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x")); }] },
+    }, [numbers, above, below, best, discarded, waiting, kept], host);
+    if (zoom) chart.setScale("x", { min: zoom[0], max: zoom[1] });
     host.append(tip, ring);
+    chart.over.addEventListener("dblclick", () => { zoom = null; });
     chart.over.addEventListener("mousemove", (event) => point(chart, event));
     chart.over.addEventListener("mouseleave", () => { tip.hidden = ring.hidden = true; });
     let pressed = 0;
@@ -148,4 +152,5 @@ function progress(host, rows, picture, open) {
     });
     return chart;
   });
+  return () => { end(); tip.remove(); ring.remove(); };
 }

@@ -8,18 +8,15 @@ const COLUMNS = [
   ["agent", "agent", "agent", null],
   ["value", "value", "value n", (rows, i) => rows.shown[i]],
   ["gain", "gain", "gain n", (rows, i) => rows.believed[i]],
-  ["probability", "real", "probability n", (rows, i) => percent(rows.probability[i])],
+  ["probability", "real", "probability n", (rows, i) => rows.chance[i]],
   ["seconds", "time", "seconds n", (rows, i) => duration(rows.seconds[i])],
   ["usd", "USD", "usd n", (rows, i) => dollars(rows.usd[i])],
 ];
 
-function table(rows, open) {
+function table(open) {
   const body = find("table").tBodies[0], head = find("table").tHead.rows[0], more = find("more");
-  const paid = rows.usd.some((usd) => usd !== null), sure = rows.probability.some((share) => share !== null);
-  const columns = COLUMNS.filter(([name]) => (name !== "usd" || paid) && (name !== "probability" || sure));
   const state = { text: "", agent: "", statuses: new Set(), by: "id", falling: false };
-  const haystack = rows.id.map((id, i) => `${id} ${rows.title[i]} ${rows.agent[i]} ${rows.words[i]}`.toLowerCase());
-  let order = [], drawn = 0;
+  let rows = { id: [] }, columns = [], haystack = [], order = [], drawn = 0;
 
   const cell = ([name, , look, shown], i) => {
     if (name === "status") return make("td", { class: "what" }, make("span", { class: "status " + rows.status[i] }, rows.status[i]));
@@ -44,7 +41,7 @@ function table(rows, open) {
     const found = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
     return state.falling ? -found : found;
   };
-  const update = () => {
+  const update = (least = 0) => {
     const words = state.text.toLowerCase().replaceAll("->", "→").split(/\s+/).filter(Boolean);
     order = rows.id.map((_, i) => i).filter((i) =>
       (!state.statuses.size || state.statuses.has(rows.status[i])) && (!state.agent || rows.agent[i] === state.agent)
@@ -53,37 +50,57 @@ function table(rows, open) {
     else if (state.falling) order.reverse();
     body.replaceChildren();
     drawn = 0;
-    grow(BATCH);
+    grow(Math.max(BATCH, least));
     const all = rows.id.length.toLocaleString("en");
     find("count").textContent = order.length === rows.id.length ? `${all} experiments, with the baseline` : `${order.length.toLocaleString("en")} of ${all}`;
   };
 
-  head.append(...columns.map(([name, label, look]) => make("th", { class: look, scope: "col" }, make("button", {
+  const sorted = () => {
+    for (const each of head.cells) each.removeAttribute("aria-sort");
+    head.cells[columns.findIndex(([name]) => name === state.by)].setAttribute("aria-sort", state.falling ? "descending" : "ascending");
+  };
+  const heading = ([name, label, look]) => make("th", { class: look, scope: "col" }, make("button", {
     type: "button",
     onclick: () => {
       // Numbers are looked at from the top, names from the beginning; a lower metric may be the better one, so it starts low.
       state.falling = state.by === name ? !state.falling : ["gain", "probability", "seconds", "usd"].includes(name);
       state.by = name;
-      for (const each of head.cells) each.removeAttribute("aria-sort");
-      head.cells[columns.findIndex((column) => column[0] === name)].setAttribute("aria-sort", state.falling ? "descending" : "ascending");
+      sorted();
       update();
     },
-  }, label))));
-  head.cells[0].setAttribute("aria-sort", "ascending");
-  find("agent").append(...[...new Set(rows.agent)].sort().map((name) => make("option", { value: name }, name)));
-  const counts = new Map();
-  rows.status.forEach((status) => counts.set(status, (counts.get(status) || 0) + 1));
-  find("statuses").append(...[...counts].sort().map(([status, count]) => make("label", {},
-    make("input", {
-      type: "checkbox", value: status,
-      onchange: (event) => { state.statuses[event.target.checked ? "add" : "delete"](status); update(); },
-    }), make("span", { class: "status " + status }, `${status} ${count.toLocaleString("en")}`))));
+  }, label));
+  const agents = () => {
+    const known = [...find("agent").options].map((option) => option.value), fresh = [...new Set(rows.agent)].filter((name) => !known.includes(name));
+    find("agent").append(...fresh.sort().map((name) => make("option", { value: name }, name)));
+  };
+  const statuses = () => {
+    const counts = new Map([...state.statuses].map((status) => [status, 0])), focused = find("statuses").contains(document.activeElement) && document.activeElement.value;
+    rows.status.forEach((status) => counts.set(status, (counts.get(status) || 0) + 1));
+    find("statuses").replaceChildren(find("statuses").firstElementChild, ...[...counts].sort().map(([status, count]) => make("label", {},
+      make("input", {
+        type: "checkbox", value: status, checked: state.statuses.has(status) ? "" : null,
+        onchange: (event) => { state.statuses[event.target.checked ? "add" : "delete"](status); update(); },
+      }), make("span", { class: "status " + status }, `${status} ${count.toLocaleString("en")}`))));
+    if (focused) find("statuses").querySelector(`input[value="${focused}"]`).focus({ preventScroll: true });
+  };
+  // Other rows; what the reader has chosen, and how far the table is drawn, stays.
+  const renew = (found) => {
+    rows = found;
+    const paid = rows.usd.some((usd) => usd !== null), sure = rows.probability.some((share) => share !== null);
+    columns = COLUMNS.filter(([name]) => (name !== "usd" || paid) && (name !== "probability" || sure));
+    haystack = rows.id.map((id, i) => `${id} ${rows.title[i]} ${rows.agent[i]} ${rows.words[i]}`.toLowerCase());
+    if (head.cells.length !== columns.length) head.replaceChildren(...columns.map(heading));
+    sorted();
+    agents();
+    statuses();
+    update(drawn);
+  };
+
   find("text").addEventListener("input", (event) => { state.text = event.target.value; update(); });
   find("agent").addEventListener("change", (event) => { state.agent = event.target.value; update(); });
   find("filters").addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => grow(BATCH));
   new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) grow(BATCH); }, { rootMargin: "600px" }).observe(more);
   addEventListener("beforeprint", () => grow(Math.max(0, PRINTED - drawn)));
-  update();
-  return { beside: (id, step) => { const at = order.findIndex((i) => rows.id[i] === id); return at < 0 ? undefined : rows.id[order[at + step]]; } };
+  return { renew, beside: (id, step) => { const at = order.findIndex((i) => rows.id[i] === id); return at < 0 ? undefined : rows.id[order[at + step]]; } };
 }
