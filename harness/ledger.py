@@ -38,10 +38,18 @@ class Ledger:
     def records(self) -> list[Record]:
         """All records, oldest first."""
         if self._records is None:
-            tips = {ref.rsplit("/", 1)[1]: tip for ref, tip in refs.below(self.repo, self.ref("")).items()}
-            self._tips = {name: tips[name] for name in sorted(filter(str.isdigit, tips), key=int)}
             with _no_collection():
-                self._records = {name: self._read(name, tip) for name, tip in self._tips.items()}
+                self.follow()
+        return list((self._records or {}).values())
+
+    def follow(self) -> list[Record]:
+        """All records as they are now, for who only watches: those that another process moved since are read anew."""
+        found = {ref.rsplit("/", 1)[1]: tip for ref, tip in refs.below(self.repo, self.ref("")).items()}
+        tips = {name: found[name] for name in sorted(filter(str.isdigit, found), key=int)}
+        known = self._records or {}
+        same = {name for name in known if tips.get(name) == self._tips.get(name)}
+        self._records = {name: known[name] if name in same else self._read(name, tip) for name, tip in tips.items()}
+        self._tips = tips
         return list(self._records.values())
 
     def get(self, experiment: str) -> Record:

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import git
 from harness.models import UserError
 
-TRIES, MOMENT_S = 20, 0.05  # whoever asks whether a tag is held, holds it for a moment
+TRIES, MOMENT_S = 20, 0.05  # whoever asks whether a tag is held, shares its lock for a moment
 STALE_S = 0.5
 
 
@@ -37,12 +37,19 @@ def hold(repo: git.Repo, tag: str, tries: int = TRIES) -> Iterator[None]:
 
 
 def held(repo: git.Repo, tag: str) -> bool:
-    """Whether a living harness works on a tag."""
+    """Whether a living harness works on a tag. Nothing is written, and whoever else asks at this moment is not taken for one.
+
+    The file is opened to be read, and locked together with all others who only ask, for as long as that call takes: a harness
+    that begins at that very moment tries again.
+    """
     try:
-        with hold(repo, tag, tries=1):
-            return False
-    except UserError:
+        with (_folder(repo) / f"{tag}.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 def tags(repo: git.Repo) -> list[str]:

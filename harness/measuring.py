@@ -8,6 +8,7 @@ from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
 from harness.scheduling import aside
+from harness.spec import DEFAULT_REFEREE
 from harness.steps import Step
 
 SCREEN, CONFIRM = 0, 1  # how urgent a run is: what is promising already is sooner merged, and its branch less often stale
@@ -148,8 +149,9 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
             night.flight.enter(record.id, "running")
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
         request = night.request(commit, seed, work, against(night), place=place)
-        watcher = watch(night, record)
-        with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
+        watcher, budget = watch(night, record), night.task.budget
+        limit_s = (budget.run_s or budget.limit_s) if night.task.referee == DEFAULT_REFEREE else None  # others publish their own
+        with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, limit_s, work) as cancel:
             measured = await aside(
                 lambda stop: night.runner.measure(request, lambda: cancel() or stop() or bool(watcher and watcher.look(work)))
             )

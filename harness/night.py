@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -88,8 +89,16 @@ class Night(Bench):
             self.state.tell(status)
             self.show(status)
 
+        status = Status(
+            pid=os.getpid(),
+            tag=self.ledger.tag,
+            began=self.began.isoformat(timespec="seconds"),
+            workers=len(self.workers.slots),
+            slots=len(self.places.slots),
+            stop=self.task.stop,
+        )
         spent = lambda: self.gateway.latest.spent_usd if self.gateway else None  # noqa: E731
-        return Board(self.ledger.tag, publish, lambda: self.interrupt.now, spent)
+        return Board(status, publish, lambda: self.interrupt.now, spent)
 
     async def check(self, record: Record) -> Measurement | None:
         """The task's check of the commit that is judged: `ok`, or `crash` with the reason; None when it was interrupted."""

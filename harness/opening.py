@@ -118,9 +118,12 @@ def open_night(
             make_lab(night, start)
         try:
             yield night
+            night.board.end("interrupted" if interrupt.soon else "done")
+        except Exception as error:
+            night.board.end(f"ended by an error: {error}")
+            raise
         finally:
             git.ensure(repo)  # a collection that began before the last ref moved may have deleted what it names
-            state.hush(settings.tag)
 
 
 def secret(repo: git.Repo) -> tuple[Path, ...]:

@@ -48,6 +48,7 @@ async def research(night: Night) -> str:
                 take_off(under_way, night, begin(night))
             else:
                 await night.flight.change(IDLE_S)
+    night.board.end(reason)
     return reason
 
 

@@ -11,15 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import git, locks, trees
+from harness import git, trees
 from harness.folders import base, replace
-from harness.models import Value
+from harness.models import Stop, Value
 
 MEASURE = ".measure"  # in the place of a tag: a run without a night, by the id of its process; no tag begins with a dot
 
 
 class Activity(Value):
-    """One agent or one run at work. `left_s` and `loss` come from the referee and may be missing."""
+    """One agent or one run at work. `left_s` and `loss` come from the referee and may be missing.
+
+    `share` is how much of the time that the phase has is over, `curve` the losses so far as (share of that time, loss).
+    """
 
     experiment: str
     phase: str
@@ -27,15 +30,27 @@ class Activity(Value):
     elapsed_s: float
     left_s: float | None = None
     loss: float | None = None
+    share: float | None = None
+    curve: list[tuple[float, float]] = []
 
 
 class Status(Value):
-    """What a night is doing now; `usd` is what its agents' models have cost so far."""
+    """What a night is doing now; `usd` is what its agents' models have cost so far.
+
+    `began` and `updated` are times with their zone; `stop` is when it ends by itself. `ended` says why it is over: a night that
+    was killed could not say so any more.
+    """
 
     pid: int
     tag: str
-    activities: list[Activity]
+    activities: list[Activity] = []
     usd: float | None = None
+    began: str = ""
+    updated: str = ""
+    workers: int = 1
+    slots: int = 1
+    stop: Stop | None = None
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,8 +67,7 @@ class StateFolder:
 
     def __init__(self, repo: git.Repo) -> None:
         """Make the folder when it is not there."""
-        top = git.root(repo)
-        self.path = base() / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
+        self.path = place(repo)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.mirror = self.path / "mirror.git"
         self.repo = repo
@@ -154,14 +168,26 @@ class StateFolder:
         """Where the options of a night are kept, for `harness resume`."""
         return self.path / "settings" / f"{tag}.json"
 
-    def told(self, tag: str) -> Status | None:
-        """What a night last published; None when none is at work."""
-        with suppress(OSError, ValueError):
-            return Status.model_validate_json(self._status(tag).read_text()) if locks.held(self.repo, tag) else None
-        return None
-
     def _status(self, tag: str) -> Path:
-        return self.path / "status" / f"{tag}.json"
+        return status_file(self.repo, tag)
+
+
+def place(repo: git.Repo) -> Path:
+    """Where the folder of a repository lies, whether it is there or not."""
+    top = git.root(repo)
+    return base() / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
+
+
+def status_file(repo: git.Repo, tag: str) -> Path:
+    """Where a night publishes its status."""
+    return place(repo) / "status" / f"{tag}.json"
+
+
+def status_of(repo: git.Repo, tag: str) -> Status | None:
+    """What a night last published, alive or not; None when this machine knows nothing of one. Nothing is written."""
+    with suppress(OSError, ValueError):
+        return Status.model_validate_json(status_file(repo, tag).read_text())
+    return None
 
 
 def progress_of(path: Path) -> dict[str, object]:

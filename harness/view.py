@@ -194,8 +194,8 @@ def sparkline(values: list[float], width: int = 60) -> str:
 
 def progress(status: Status) -> list[str]:
     """What is going on, a line for each agent and each run at work."""
-    lines = [activity(each) for each in status.activities]
-    return [*lines[:-1], lines[-1] + (f", {dollars(status.usd)} USD so far" if status.usd else "")]
+    *lines, last = [activity(each) for each in status.activities] or ["between two steps"]
+    return [*lines, last + (f", {dollars(status.usd)} USD so far" if status.usd else "")]
 
 
 def activity(now: Activity) -> str:

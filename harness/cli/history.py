@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -12,9 +13,9 @@ from harness.certificates import Certificates, number_of, openings
 from harness.cli.ending import shelf, show_certificate
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
 from harness.ledger import Ledger
+from harness.live import Live, Reader
 from harness.models import Record, Status, UserError
 from harness.report.lineage import lineage
-from harness.state import StateFolder
 
 OPEN = "open"  # an experiment without a verdict
 
@@ -23,14 +24,27 @@ def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
     """What is running now."""
     repo = git.open_repo(Path.cwd())
     name = latest(repo, tag)
-    records = Ledger(repo, name).records()
-    told, summary = StateFolder(repo).told(name), view.summary(records)
+    reader = Reader(repo, name)
+    live, records = reader.look(), reader.ledger.records()
     if as_json:
-        now, opened = told.model_dump() if told else None, len(openings(repo, records[0].task, records[0].profile))
-        emit({"tag": name, "running": told is not None, "now": now, "summary": summary, "test_split_opened": opened})
+        opened = len(openings(repo, records[0].task, records[0].profile))
+        emit({**live.model_dump(mode="json"), "test_split_opened": opened})
         return
-    typer.echo("\n".join(f"{name}: {line}" for line in (view.progress(told) if told else ["not running"])))
-    typer.echo(summary + shelf(repo, records))
+    typer.echo("\n".join(f"{name}: {line}" for line in (view.progress(live.told) if live.told else [at_rest(live)])))
+    typer.echo(live.summary + shelf(repo, records))
+
+
+def at_rest(live: Live) -> str:
+    """What is known of a night that says nothing now."""
+    if live.running:
+        return "has just begun"
+    reason = f" since {local(live.since)}: {live.reason}" if live.state == "ended" else ""
+    return f"not running{reason}" if live.state != "killed" else f"not running: killed at {local(live.since)}"
+
+
+def local(time: str) -> str:
+    """A time of a status by the clock on the wall."""
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"
 
 
 def log(
