@@ -21,11 +21,11 @@ from pydantic import Field
 
 from harness import git, locks, prompt, stopping, view
 from harness.ledger import BASELINE, Ledger
-from harness.models import Metric, Record, Stop, Value
+from harness.models import Metric, Record, Stop, UserError, Value
 from harness.state import Activity, Status, status_of
 
 VERDICTS = 40  # that are told, the latest first
-TRIED = 200  # experiments whose values are told, the latest ones; those that were kept are all told
+TRIED = 400  # experiments whose values are told, of more every second, third, ...; those that were kept are all told
 PACE = 20  # experiments from whose beginnings the time of one is taken
 FRESH_NS = 2_000_000_000  # a folder that changed so lately may have changed again within the tick of its clock
 WORDS = {"propose": "proposing", "check": "checking", "start": "starting", "train": "training", "audit": "auditing"}
@@ -167,6 +167,8 @@ class Reader:
         return self._history
 
     def _told(self, records: list[Record]) -> History:
+        if not records:
+            raise UserError(f"the records of {self.ledger.tag!r} are gone: `harness log` shows what there is")
         before, self._known = self._known, {record.experiment.id: record for record in records}
         self._open = [record for record in records if record.state != "closed"]
         moved = [record for name, record in self._known.items() if before.get(name) is not record]
@@ -174,7 +176,7 @@ class Reader:
             return self._history
         self._summary = view.summary(records)
         first, closed = records[0], [record for record in records[1:] if record.verdict]
-        best = max((each for each in records if each.merged or each is first), key=lambda record: record.merge or 0)
+        best = max((r for r in records if r.merged or r is first), key=lambda record: (record.merge or 0, int(record.id)))
         counts = Counter(record.status for record in closed)
         kept = sorted((r for r in closed if r.merged and r.value is not None), key=lambda record: record.merge or 0)
         return History(
@@ -186,7 +188,7 @@ class Reader:
             counts=dict(sorted(counts.items())),
             done=len(closed) - counts["void"],
             kept=[(int(record.id), record.value or 0.0) for record in kept],
-            tried=[(int(record.id), record.value) for record in closed[-TRIED:] if record.value is not None],
+            tried=[(int(record.id), record.value) for record in closed[:: 1 + len(closed) // TRIED] if record.value is not None],
             latest=[_closed(record) for record in closed[: -VERDICTS - 1 : -1]],
             pace_s=_pace(records),
         )

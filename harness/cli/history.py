@@ -11,7 +11,7 @@ import typer
 from harness import git, prompt, refs, view
 from harness.certificates import Certificates, number_of, openings
 from harness.cli.ending import shelf, show_certificate
-from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
+from harness.cli.options import ExperimentArgument, JsonOption, TagOption, current, emit, latest
 from harness.ledger import Ledger
 from harness.live import Live, Reader
 from harness.models import Record, Status, UserError
@@ -23,7 +23,7 @@ OPEN = "open"  # an experiment without a verdict
 def status(tag: TagOption = None, as_json: JsonOption = False) -> None:
     """What is running now."""
     repo = git.open_repo(Path.cwd())
-    name = latest(repo, tag)
+    name = current(repo, tag)
     reader = Reader(repo, name)
     live, records = reader.look(), reader.ledger.records()
     if as_json:

@@ -102,6 +102,12 @@ def latest(repo: git.Repo, tag: str | None) -> str:
     return tag or next((name for name in reversed(locks.tags(repo)) if name in known), known[-1])
 
 
+def current(repo: git.Repo, tag: str | None) -> str:
+    """The tag asked for, or one that is worked on now, or the one worked on last."""
+    at_work = [name for name in known_tags(repo) if tag is None and locks.held(repo, name)]
+    return at_work[-1] if at_work else latest(repo, tag)
+
+
 def emit(value: Any) -> None:
     """A value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=1))
