@@ -17,6 +17,7 @@ from harness.state import Activity, Status, progress_of
 from harness.steps import Step, reached
 
 CURVE_POINTS = 200
+SAME = 0.02  # of a run, after which a loss that is still the same is a point of the curve
 
 
 @dataclass
@@ -39,11 +40,11 @@ class Course:
         spent = time.monotonic() - self.began
         return min(1.0, spent / (spent + max(0.0, left_s))) if spent + left_s > 0 else 1.0
 
-    def add(self, share: float, left_s: float, loss: float) -> None:
-        """One more loss, unless it is the one that was published before."""
-        if (left_s, loss) == self.told or not math.isfinite(loss):
+    def add(self, share: float, loss: float) -> None:
+        """One more loss, unless it is the one that was published a moment before."""
+        if not math.isfinite(loss) or (self.told and loss == self.told[1] and share < self.told[0] + SAME):
             return
-        self.told = left_s, loss
+        self.told = share, loss
         if self.seen % self.stride == 0:
             self.curve.append((round(share, 4), float(f"{loss:.5g}")))
             if len(self.curve) > CURVE_POINTS:
@@ -78,8 +79,8 @@ class Board:
             left_s = numbers.get("left_s", None if limit_s is None else limit_s - elapsed)
             now = f"{phase}: {told['phase']}" if "phase" in told else phase
             share = course.share(now, left_s)
-            if loss is not None and share is not None and left_s is not None:
-                course.add(share, left_s, loss)
+            if loss is not None and share is not None:
+                course.add(share, loss)
             self._put(
                 key,
                 Activity(

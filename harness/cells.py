@@ -60,5 +60,5 @@ def fit(line: Text, width: int) -> Text:
 def in_ascii(line: Text) -> Text:
     """The same for a terminal that knows no other characters, in as many cells."""
     line = line.copy()
-    line.plain = "".join(c if c.isascii() else "?" * max(1, Text(c).cell_len) for c in line.plain.translate(IN_ASCII))
+    line.plain = "".join(c if c.isascii() else "?" * Text(c).cell_len for c in line.plain.translate(IN_ASCII))
     return line

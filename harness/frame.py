@@ -6,6 +6,7 @@ markup, and nothing takes more room than it seems to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -19,7 +20,7 @@ from harness.summary import duration
 
 COLOURS = {"keep": "green", "discard": "dim", "crash": "red", "invalid": "magenta", "void": "blue", "waiting": "yellow"}
 TALL, ROOMY = 20, 15  # lines from which experiments have two each, and from which the header has all of its own
-LEAST_PLOT, MOST_PLOT = 6, 16
+LEAST_PLOT, MOST_PLOT = 6, 22
 LEAST_BAR, MOST_BAR = 6, 44
 WIDE = 140  # columns from which a verdict has its reason beside it
 
@@ -32,11 +33,11 @@ def frame(live: Live, width: int, height: int, foot: str = "", ascii_only: bool 
     works = _works(live, width, height >= TALL, max(1, room // 2)) if live.running else []
     room -= len(works)
     verdicts = live.history.latest
-    wanted = min(len(verdicts) * (1 if width >= WIDE else 2), max(4, room // 3)) + 1 if verdicts else 0
+    wanted = min(len(verdicts) * (1 if width >= WIDE else 2), max(4, 2 * room // 5)) + 1 if verdicts else 0
     tall = min(MOST_PLOT, room - wanted)
     pictures = panels(live, width, tall, ascii_only) if tall >= LEAST_PLOT else []
     room -= len(pictures)
-    told = _verdicts(verdicts, width, room) if room > 1 else []
+    told = _verdicts(verdicts, width, room) if verdicts and room > 1 else []
     gap = [Text()] * (room - len(told)) if foot else []
     lines = [fit(line, width) for line in (*head, *works, *pictures, *told, *gap, *end)][:height]
     return [in_ascii(line) for line in lines] if ascii_only else lines
@@ -47,7 +48,7 @@ def _header(live: Live, width: int) -> list[Text]:
     known, shown = live.history, live.history.metric.shown
     name = Text.assemble((plain(live.tag), "bold"), (f"  {plain(known.task)}, profile {plain(known.profile)}", "dim"))
     lines = [sides(name, _state(live), width)]
-    value = Text(f"{plain(known.metric.name)} {shown(known.baseline)}")
+    value = Text(f"{plain(known.metric.name)} {shown(known.baseline) if known.baseline is not None else 'is not measured yet'}")
     if known.baseline is not None and known.best.value is not None and known.kept:
         gain = known.metric.gain(known.baseline, known.best.value)
         value.append(" → ").append(shown(known.best.value), "bold green").append(f"  better by {judge.figure(gain)}", "green")
@@ -93,20 +94,20 @@ def _works(live: Live, width: int, double: bool, most: int) -> list[Text]:
     end = [Text(f"  {judge.count(free, 'run slot')} free", "dim")] if free > 0 else []
     double = double and 2 * len(live.now) + len(end) <= most
     shown = live.now[: max(1, (most - len(end)) // (2 if double else 1))]
-    lines = [line for work in shown for line in (_doubly(work, width) if double else [_singly(work, width)])]
+    names = max((Text(plain(work.phase)).cell_len for work in shown if work.share is not None), default=0)
+    lines = [line for work in shown for line in (_doubly(work, width, names) if double else [_singly(work, width)])]
     more = len(live.now) - len(shown)
     return [*lines, *([Text(f"  and {more} more", "dim")] if more else end)][: max(1, most)]
 
 
-def _doubly(work: Work, width: int) -> list[Text]:
+def _doubly(work: Work, width: int, names: int) -> list[Text]:
     who = Text.assemble(_mark(work), (plain(work.experiment), "bold"), f" {plain(work.agent)}  ", plain(work.title))
-    parts = [f"{clock(work.elapsed_s)} so far"] if work.elapsed_s else []
-    return [who, Text("  ").append_text(_course(work, width - 2, parts))]
+    return [who, Text("  ").append_text(_course(work, width - 2, names if work.share is not None and width >= WIDE // 2 else 0))]
 
 
 def _singly(work: Work, width: int) -> Text:
     line = Text.assemble(_mark(work), (plain(work.experiment), "bold"), " ")
-    line.append_text(_course(work, min(width - line.cell_len, 48), []))
+    line.append_text(_course(work, min(width - line.cell_len, 48)))
     return line.append(f"  {plain(work.title or work.agent)}", "dim")
 
 
@@ -114,13 +115,14 @@ def _mark(work: Work) -> tuple[str, str]:
     return ("● ", "green") if work.run else ("○ ", "yellow" if work.elapsed_s else "dim")
 
 
-def _course(work: Work, width: int, more: Sequence[str]) -> Text:
+def _course(work: Work, width: int, names: int = 0) -> Text:
     """The phase of an experiment, a bar of its time, what is left of that, the loss: as much of it as there is room for."""
     phase = Text(plain(work.phase), "cyan" if work.run else "")
-    facts = [f"{100 * work.share:.0f} %"] if work.share is not None else []
-    facts += [f"{clock(work.left_s)} left"] if work.left_s is not None else []
-    facts += [f"loss {work.loss:.4g}"] if work.loss is not None else []
-    facts += more
+    phase.append(" " * (names - phase.cell_len))
+    facts = [clock(work.elapsed_s)] if work.elapsed_s and work.limited else []
+    if work.left_s is not None:
+        facts += [f"at most {clock(work.left_s)} more" if work.limited else f"{clock(work.left_s)} left"]
+    facts += [f"loss {work.loss:.4g}"] if work.loss is not None and math.isfinite(work.loss) else []
     least = LEAST_BAR + 2 if work.share is not None else 0
     while facts and phase.cell_len + least + sum(2 + len(each) for each in facts) > width:
         facts.pop()
@@ -134,7 +136,7 @@ def _course(work: Work, width: int, more: Sequence[str]) -> Text:
 def _verdicts(latest: Sequence[Closed], width: int, room: int) -> list[Text]:
     """The last verdicts, as many as there is room for, with their reasons where that is."""
     beside = width >= WIDE
-    each = 1 if beside or room < 5 else 2
+    each = 1 if beside or room - 1 < 2 * min(2, len(latest)) else 2
     shown = latest[: (room - 1) // each]
     values = max((len(closed.shown) for closed in shown), default=0)
     gains = max((len(closed.believed) for closed in shown), default=0)

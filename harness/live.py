@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from harness import git, locks, prompt, stopping, view
-from harness.ledger import BASELINE, Ledger
+from harness.ledger import Ledger
 from harness.models import Metric, Record, Stop, UserError, Value
 from harness.state import Activity, Status, status_of
 
 VERDICTS = 40  # that are told, the latest first
 TRIED = 400  # experiments whose values are told, of more every second, third, ...; those that were kept are all told
-PACE = 20  # experiments from whose beginnings the time of one is taken
+PACE = 20  # experiments from whose ends the time of one is taken
 FRESH_NS = 2_000_000_000  # a folder that changed so lately may have changed again within the tick of its clock
 WORDS = {"propose": "proposing", "check": "checking", "start": "starting", "train": "training", "audit": "auditing"}
 WORDS |= {"evaluate": "evaluating", "run": "running", "guard": "checking guard"}
@@ -34,13 +32,17 @@ WAITING = {"proposing": "waiting for a worker", "measuring": "waiting for a run 
 
 
 class Work(Value):
-    """One experiment under way. `share` of its phase's time is over; `curve`: (share of the run, loss). `run`: in a run slot."""
+    """One experiment under way. `share` of its phase's time is over; `curve`: (share of the run, loss). `run`: in a run slot.
+
+    A phase that is `limited` may be done at any time, in `left_s` seconds at the latest; any other takes as long as that.
+    """
 
     experiment: str
     title: str
     agent: str
     phase: str
     run: bool
+    limited: bool = True
     elapsed_s: float
     left_s: float | None = None
     share: float | None = None
@@ -72,7 +74,7 @@ class Best(Value):
 class History(Value):
     """What the records say. `kept` and `tried` are (number of the experiment, value); `latest` verdicts come first.
 
-    `pace_s`: seconds from the beginning of one experiment to that of the next; `began` of the latest one.
+    `ends` are the times at which the latest experiments had theirs.
     """
 
     task: str
@@ -85,7 +87,7 @@ class History(Value):
     kept: list[tuple[int, float]]
     tried: list[tuple[int, float]]
     latest: list[Closed]
-    pace_s: float | None
+    ends: list[str]
 
 
 class Live(Value):
@@ -190,7 +192,7 @@ class Reader:
             kept=[(int(record.id), record.value or 0.0) for record in kept],
             tried=[(int(record.id), record.value) for record in closed[:: 1 + len(closed) // TRIED] if record.value is not None],
             latest=[_closed(record) for record in closed[: -VERDICTS - 1 : -1]],
-            pace_s=_pace(records),
+            ends=sorted(record.updated for record in closed[-PACE:]),
         )
 
     def _curve(self, record: Record) -> list[tuple[float, float]]:
@@ -218,7 +220,7 @@ class Reader:
         return sorted(busy, key=lambda work: (not work.run, work.experiment)) + waiting
 
     def _work(self, each: Activity) -> Work:
-        """An activity in words: "run 2: train" is training, with the second seed."""
+        """An activity in words: "run 2: train" is training, with the second seed. `limited`: nobody knows when it is done."""
         what, _, phase = each.phase.partition(": ")
         word, _, number = what.partition(" ")
         run, named = word == "run" and number.isdigit(), phase if word == "run" and phase else ""
@@ -231,10 +233,11 @@ class Reader:
         again = run and known and known.state == "closed"
         return Work(
             experiment=each.experiment,
-            title=prompt.title(known) if known else "",
+            title=prompt.title(known) if known and (known.proposal or not run) else "",
             agent=each.agent,
             phase=f"{text}, as a control" if again else text,
             run=run or phase.startswith("run "),
+            limited=named not in ("train", "run"),
             elapsed_s=each.elapsed_s,
             left_s=each.left_s,
             share=each.share,
@@ -264,13 +267,6 @@ def _closed(record: Record) -> Closed:
     )
 
 
-def _pace(records: list[Record]) -> float | None:
-    """The median time between the beginnings of the latest experiments; None while there are few."""
-    began = [datetime.fromisoformat(record.started) for record in records[-PACE:] if record.id != BASELINE]
-    gaps = [(after - before).total_seconds() for before, after in pairwise(began)]
-    return statistics.median(gaps) if len(gaps) > 1 else None
-
-
 def _left(status: Status, now: datetime) -> float | None:
     """Seconds until the hours of a session are over or its clock time has come."""
     if not status.stop or not status.began:
@@ -282,7 +278,11 @@ def _left(status: Status, now: datetime) -> float | None:
 
 
 def _eta(status: Status, history: History) -> float | None:
-    """Seconds that the experiments still to be made will take."""
-    if not status.stop or history.pace_s is None:
+    """Seconds that the experiments still to be made will take, at the pace of this session's latest; None before its first."""
+    if not status.stop or not status.began:
         return None
-    return max(0, status.stop.experiments - history.done) * history.pace_s
+    began = datetime.fromisoformat(status.began)
+    ends = [end for each in history.ends if (end := datetime.fromisoformat(each)) > began]
+    first, count = (ends[0], len(ends) - 1) if len(ends) == PACE else (began, len(ends))
+    left = max(0, status.stop.experiments - history.done)
+    return left * (ends[-1] - first).total_seconds() / count if count else None

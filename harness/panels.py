@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from rich.text import Text
 
+from harness import judge
 from harness.cells import fit, plain, rule
 from harness.live import History, Live, Work
 from harness.plots import Line, Points, Range, bounds, plot
@@ -15,13 +16,14 @@ NARROW = 44  # columns that a picture has at least, unless it is the only one
 GUTTER = 9  # columns of the figures at its left
 SETTLING = 0.08  # of a run: losses begin so high that nothing else could be seen
 LARGEST = 1e15
+FEWEST = 2  # values that say nothing yet
 
 
 def panels(live: Live, width: int, height: int, ascii_only: bool = False) -> list[Text]:
     """As many pictures as there is room for beside each other, `height` lines with their titles."""
-    curved = [work for work in live.now if work.run and len(work.curve) > 1]
+    curved = [work for work in live.now if work.run and len(_sane(work.curve)) > 1]
     wanted = [partial(_loss, work, live.history) for work in curved]
-    wanted += [partial(_night, live.history)] if len(_values(live.history)) > 1 else []
+    wanted += [partial(_night, live.history)] if len(_values(live.history)) > FEWEST else []
     chosen = wanted[: max(1, (width + 2) // (NARROW + 2))]
     if not chosen:
         return []
@@ -45,18 +47,17 @@ def _loss(work: Work, known: History, width: int, height: int, ascii_only: bool)
     title = Text.assemble((f"loss of {plain(work.experiment)}", "cyan"))
     if best:
         title.append(", dotted: ").append(f"incumbent {known.best.id}", "yellow")
-    shown = bounds([mine, best], SETTLING)
-    if shown is None:
-        return []
+    wide = bounds([mine, best], min(SETTLING, mine[-1][0] / 2))
+    assert wide is not None
     lines = [Line(best, "yellow", "dotted")] if best else []
-    shown = Range(0.0, 1.0, shown.low, shown.high)
+    shown = Range(0.0, 1.0, wide.low, wide.high)
     return _picture(title, [*lines, Line(mine, "cyan")], shown, ("start", "end of the run"), width, height, ascii_only)
 
 
 def _night(known: History, width: int, height: int, ascii_only: bool) -> list[Text]:
     """What was tried, and as steps what the incumbent was."""
     kept = [(0, known.baseline), *known.kept] if known.baseline is not None else list(known.kept)
-    last = max(number for number, _ in _values(known))
+    last = int(known.latest[0].id) if known.latest else 0
     steps = [point for number, value in kept for point in ((float(number), float(value)),)]
     joined = [point for before, after in zip([steps[0], *steps], steps, strict=False) for point in ((after[0], before[1]), after)]
     joined.append((float(last), steps[-1][1]))
@@ -66,7 +67,7 @@ def _night(known: History, width: int, height: int, ascii_only: bool) -> list[Te
     shown = Range(0.0, float(last), wide.low, wide.high)
     title = Text.assemble((f"{plain(known.metric.name)} of each experiment", ""), ", ", ("incumbent", "green"))
     lines = [Line(tried, "dim", "points"), Line(joined, "green")]
-    return _picture(title, lines, shown, ("0", f"{last} experiments"), width, height, ascii_only)
+    return _picture(title, lines, shown, ("0", judge.count(last, "experiment")), width, height, ascii_only)
 
 
 def _near(tried: Points, kept: Points) -> Points:

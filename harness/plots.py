@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,14 +31,14 @@ class Range:
     high: float
 
 
-def bounds(lines: Sequence[Points], skip: float = 0.0) -> Range | None:
-    """The range of some points; the height is that of what lies behind the first share `skip` of it: curves begin high."""
+def bounds(lines: Sequence[Points], after: float = -math.inf) -> Range | None:
+    """The range of some points; the height is that of those whose x is not before `after`."""
     xs = [x for points in lines for x, _ in points]
     if not xs:
         return None
     left, right = min(xs), max(xs)
-    late = [y for points in lines for x, y in points if x >= left + skip * (right - left)]
-    low, high = min(late), max(late)
+    heights = [y for points in lines for x, y in points if x >= after] or [y for points in lines for _, y in points]
+    low, high = min(heights), max(heights)
     room = 0.04 * (high - low) or abs(high) / 100 or 1.0
     return Range(left, right, low - room, high + room)
 
@@ -70,7 +71,9 @@ def _dots(line: Line, shown: Range, width: int, height: int) -> set[tuple[int, i
 
     places = [(column(x), y) for x, y in line.points]
     if line.kind == "points" or len(places) < 2:
-        return {(round(x), row(y)) for x, y in places if 0 <= round(x) < width and 0 <= row(y) < height}
+        size = 2 if len(places) < width // 2 else 1  # where there is room, a point is four dots
+        dots = {(round(x) + n % size, row(y) + n // size) for x, y in places for n in range(size**2)}
+        return {(x, y) for x, y in dots if 0 <= x < width and 0 <= y < height}
     found, before = set[tuple[int, int]](), None
     for x, y in _sampled(places, width):
         here = row(y)
