@@ -1,34 +1,18 @@
-"""What a night is doing at this moment, in one value for whoever shows it: `harness status`, `harness watch`, a page.
+"""What a night is doing at this moment, as one value for whoever shows it: `harness status`, `harness watch`, a page.
 
     harness status --json
 
-A reader stands beside the night and never in its way: nothing is written, and what did not change is not read again.
+reader.py makes it.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections import Counter
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from harness import git, locks, prompt, stopping, view
-from harness.ledger import Ledger
-from harness.models import Metric, Record, Stop, UserError, Value
-from harness.state import Activity, Status, status_of
-
-VERDICTS = 40  # that are told, the latest first
-TRIED = 400  # experiments whose values are told, of more every second, third, ...; those that were kept are all told
-PACE = 20  # experiments from whose ends the time of one is taken
-FRESH_NS = 2_000_000_000  # a folder that changed so lately may have changed again within the tick of its clock
-WORDS = {"propose": "proposing", "check": "checking", "start": "starting", "train": "training", "audit": "auditing"}
-WORDS |= {"evaluate": "evaluating", "run": "running", "guard": "checking guard"}
-WAITING = {"proposing": "waiting for a worker", "measuring": "waiting for a run slot"}
+from harness.models import Metric, Stop, Value
+from harness.state import Status
 
 
 class Work(Value):
@@ -112,177 +96,3 @@ class Live(Value):
     summary: str
     history: History
     told: Status | None = Field(None, exclude=True)
-
-
-class Reader:
-    """Looks at one night, as often as it is asked."""
-
-    def __init__(self, repo: git.Repo, tag: str) -> None:
-        """Nothing is read yet."""
-        self.repo, self.ledger = repo, Ledger(repo, tag)
-        self._mark: list[tuple[int, int, int]] | None = None
-        self._history: History | None = None
-        self._known: dict[str, Record] = {}
-        self._open: list[Record] = []
-        self._summary = ""
-
-    def look(self) -> Live:
-        """The night as it is now. Records are read when one of their refs moved."""
-        tag = self.ledger.tag
-        running, told = locks.held(self.repo, tag), status_of(self.repo, tag)
-        history = self._records()
-        ended = bool(told and told.ended)
-        state: Literal["running", "ended", "killed", "idle"] = "running" if running else "ended" if ended else "killed"
-        if not running and told is None:
-            state = "idle"
-        mine = told if told and not (running and ended) else None  # the next session has said nothing yet
-        now = datetime.now(UTC)
-        return Live(
-            tag=tag,
-            running=running,
-            state=state,
-            since=(mine.began if running else mine.updated) if mine else "",
-            reason=told.ended if told and not running else "",
-            now=self._under_way(mine.activities if mine else []) if running else [],
-            workers=mine.workers if mine else 1,
-            slots=mine.slots if mine else 1,
-            stop=mine.stop if mine else None,
-            usd=mine.usd if mine else None,
-            left_s=_left(mine, now) if running and mine else None,
-            eta_s=_eta(mine, history) if running and mine else None,
-            summary=self._summary,
-            history=history,
-            told=mine if running else None,
-        )
-
-    def _records(self) -> History:
-        """What the records say, read again only where a ref may have moved since."""
-        folder = git.common(self.repo)
-        mark = [_stat(path) for path in (folder / "packed-refs", folder / self.ledger.ref("").rstrip("/"))]
-        if self._history is None or mark != self._mark:
-            with suppress(*(() if self._history is None else (KeyError, git.GitError))):  # refs are packed at this very moment
-                records = self.ledger.follow()
-                latest = max(changed for _, changed, _ in mark)
-                settled = datetime.now().timestamp() * 1e9 - latest > FRESH_NS
-                self._history, self._mark = self._told(records), mark if settled else None
-        assert self._history is not None
-        return self._history
-
-    def _told(self, records: list[Record]) -> History:
-        if not records:
-            raise UserError(f"the records of {self.ledger.tag!r} are gone: `harness log` shows what there is")
-        before, self._known = self._known, {record.experiment.id: record for record in records}
-        self._open = [record for record in records if record.state != "closed"]
-        moved = [record for name, record in self._known.items() if before.get(name) is not record]
-        if self._history and all(record.state != "closed" for record in moved) and len(self._known) >= len(before):
-            return self._history
-        self._summary = view.summary(records)
-        first, closed = records[0], [record for record in records[1:] if record.verdict]
-        best = max((r for r in records if r.merged or r is first), key=lambda record: (record.merge or 0, int(record.id)))
-        counts = Counter(record.status for record in closed)
-        kept = sorted((r for r in closed if r.merged and r.value is not None), key=lambda record: record.merge or 0)
-        return History(
-            task=first.task,
-            profile=first.profile,
-            metric=first.metric,
-            baseline=first.value,
-            best=Best(id=best.id, title=prompt.title(best), value=best.value, curve=self._curve(best)),
-            counts=dict(sorted(counts.items())),
-            done=len(closed) - counts["void"],
-            kept=[(int(record.id), record.value or 0.0) for record in kept],
-            tried=[(int(record.id), record.value) for record in closed[:: 1 + len(closed) // TRIED] if record.value is not None],
-            latest=[_closed(record) for record in closed[: -VERDICTS - 1 : -1]],
-            ends=sorted(record.updated for record in closed[-PACE:]),
-        )
-
-    def _curve(self, record: Record) -> list[tuple[float, float]]:
-        """The curve of a record's first run; empty where its referee knows none."""
-        rows = [line.split("\t") for line in self.ledger.text(record, "curve-1.tsv").splitlines()]
-        last = float(rows[-1][0]) if rows else 0.0
-        curve = [(float(step) / last, float(loss)) for step, loss in rows] if last else []
-        return [(share, loss) for share, loss in curve if math.isfinite(loss)]
-
-    def _under_way(self, activities: list[Activity]) -> list[Work]:
-        """What is at work, runs first, and then what waits for its turn."""
-        busy = [self._work(each) for each in activities]
-        waiting = [
-            Work(
-                experiment=record.id,
-                title=prompt.title(record),
-                agent=record.experiment.agent,
-                phase=WAITING[record.state] if not record.runs else "judging, or waiting to run again",
-                run=False,
-                elapsed_s=0.0,
-            )
-            for record in self._open
-            if record.id not in {each.experiment for each in busy}
-        ]
-        return sorted(busy, key=lambda work: (not work.run, work.experiment)) + waiting
-
-    def _work(self, each: Activity) -> Work:
-        """An activity in words: "run 2: train" is training, with the second seed. `limited`: nobody knows when it is done."""
-        what, _, phase = each.phase.partition(": ")
-        word, _, number = what.partition(" ")
-        run, named = word == "run" and number.isdigit(), phase if word == "run" and phase else ""
-        text = each.phase if not run and phase else WORDS.get(named or word, named or word)
-        if run and number != "1":
-            text += f", run {number}"
-        elif not run and not phase and number:
-            text += f" {number}"
-        known = self._known.get(each.experiment)
-        again = run and known and known.state == "closed"
-        return Work(
-            experiment=each.experiment,
-            title=prompt.title(known) if known and (known.proposal or not run) else "",
-            agent=each.agent,
-            phase=f"{text}, as a control" if again else text,
-            run=run or phase.startswith("run "),
-            limited=named not in ("train", "run"),
-            elapsed_s=each.elapsed_s,
-            left_s=each.left_s,
-            share=each.share,
-            loss=each.loss,
-            curve=each.curve,
-        )
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
-    """What changes when a file or the entries of a folder do; zeros where there is none."""
-    with suppress(OSError):
-        found = os.stat(path)  # noqa: PTH116
-        return found.st_ino, found.st_mtime_ns, found.st_size
-    return 0, 0, 0
-
-
-def _closed(record: Record) -> Closed:
-    assert record.verdict is not None
-    return Closed(
-        id=record.id,
-        agent=record.experiment.agent,
-        title=prompt.title(record),
-        status=record.status,
-        reason=" ".join(record.verdict.reason.split()),
-        shown=record.metric.shown(record.value),
-        believed=view.believed(record.verdict),
-    )
-
-
-def _left(status: Status, now: datetime) -> float | None:
-    """Seconds until the hours of a session are over or its clock time has come."""
-    if not status.stop or not status.began:
-        return None
-    began, stop = datetime.fromisoformat(status.began), status.stop
-    ends = [stop.hours * 3600 - (now - began).total_seconds()] if stop.hours else []
-    ends += [(stopping.moment(stop.at, began) - now).total_seconds()] if stop.at else []
-    return max(0.0, min(ends)) if ends else None
-
-
-def _eta(status: Status, history: History) -> float | None:
-    """Seconds that the experiments still to be made will take, at the pace of this session's latest; None before its first."""
-    if not status.stop or not status.began:
-        return None
-    began = datetime.fromisoformat(status.began)
-    ends = [end for each in history.ends if (end := datetime.fromisoformat(each)) > began]
-    first, count = (ends[0], len(ends) - 1) if len(ends) == PACE else (began, len(ends))
-    left = max(0, status.stop.experiments - history.done)
-    return left * (ends[-1] - first).total_seconds() / count if count else None

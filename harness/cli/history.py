@@ -13,8 +13,9 @@ from harness.certificates import Certificates, number_of, openings
 from harness.cli.ending import shelf, show_certificate
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, current, emit, latest
 from harness.ledger import Ledger
-from harness.live import Live, Reader
+from harness.live import Live
 from harness.models import Record, Status, UserError
+from harness.reader import Reader
 from harness.report.lineage import lineage
 
 OPEN = "open"  # an experiment without a verdict

@@ -18,7 +18,7 @@ import typer
 
 from harness import git
 from harness.cli.options import TagOption, current
-from harness.live import Reader
+from harness.reader import Reader
 
 if TYPE_CHECKING:
     from rich.console import Console
