@@ -17,7 +17,6 @@ from harness.state import Activity, Status, progress_of
 from harness.steps import Step, reached
 
 CURVE_POINTS = 200
-SAME = 0.02  # of a run, after which a loss that is still the same is a point of the curve
 
 
 @dataclass
@@ -26,7 +25,7 @@ class Course:
 
     phase: str = ""
     began: float = field(default_factory=time.monotonic)
-    told: tuple[float, float] | None = None
+    told: float | None = None
     curve: list[tuple[float, float]] = field(default_factory=list)
     stride: int = 1
     seen: int = 0
@@ -42,9 +41,9 @@ class Course:
 
     def add(self, share: float, loss: float) -> None:
         """One more loss, unless it is the one that was published a moment before."""
-        if not math.isfinite(loss) or (self.told and loss == self.told[1] and share < self.told[0] + SAME):
+        if loss == self.told or not math.isfinite(loss):
             return
-        self.told = share, loss
+        self.told = loss
         if self.seen % self.stride == 0:
             self.curve.append((round(share, 4), float(f"{loss:.5g}")))
             if len(self.curve) > CURVE_POINTS:

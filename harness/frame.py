@@ -22,6 +22,7 @@ COLOURS = {"keep": "green", "discard": "dim", "crash": "red", "invalid": "magent
 TALL, ROOMY = 20, 15  # lines from which experiments have two each, and from which the header has all of its own
 LEAST_PLOT, MOST_PLOT = 6, 22
 LEAST_BAR, MOST_BAR = 6, 44
+LEAST_TITLE = 9
 WIDE = 140  # columns from which a verdict has its reason beside it
 
 
@@ -108,7 +109,7 @@ def _doubly(work: Work, width: int, names: int) -> list[Text]:
 def _singly(work: Work, width: int) -> Text:
     line = Text.assemble(_mark(work), (plain(work.experiment), "bold"), " ")
     line.append_text(_course(work, min(width - line.cell_len, 48)))
-    return line.append(f"  {plain(work.title or work.agent)}", "dim")
+    return line.append(f"  {plain(work.title or work.agent)}", "dim") if width - line.cell_len > LEAST_TITLE else line
 
 
 def _mark(work: Work) -> tuple[str, str]:
