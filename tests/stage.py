@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,9 +58,9 @@ class Killed(BaseException):
 class Part:
     """What an agent does in one experiment: lines to set, how long it takes, and what it does when it is asked again."""
 
-    change: dict[str, int]
+    change: Mapping[str, int | str]
     takes: int = 1
-    again: dict[str, int] = field(default_factory=dict)
+    again: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass
@@ -269,7 +269,8 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         assert any(run.commit == record.judged and run.status == "ok" for run in record.measurements)
         assert 0 < record.verdict.runs <= len(record.values)  # control runs come later
         if not stage.noise:
-            assert stage.value(stage.text(tip), 0) < stage.value(stage.text(parents[0]), 0)
+            gain = stage.value(stage.text(parents[0]), 0) - stage.value(stage.text(tip), 0)
+            assert gain > 0 or (gain == 0 and record.verdict.simpler)
         else:
             assert (record.verdict.probability or 0) > 0.9 or record.verdict.simpler
         tip = parents[0]
