@@ -182,6 +182,8 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
             night.flight.enter(record.id, "running")
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
         request = night.request(commit, seed, work, against(night), place=place)
+        if record.id != BASELINE and record.state != "closed":
+            request = request.model_copy(update={"cpu_s": judge.cpu_limit(night.task, night.ledger.get(BASELINE))})
         watcher = watch(night, record)
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, work=work) as cancel:
             measured = await aside(
@@ -201,7 +203,7 @@ def watch(night: Night, record: Record) -> Watcher | None:
     """Who ends the first run of a candidate when it is hopeless; whatever is promising is run to the end."""
     if record.id == BASELINE or record.measurements:
         return None
-    return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground))
+    return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground), night.task.budget.run_s)
 
 
 def against(night: Night) -> Against:

@@ -93,6 +93,7 @@ class Stage:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.runner: type[Scorer] = Scorer
         self.known: dict[str, tuple[float, float] | None] = {}
+        self.paces: dict[str, tuple[float, float] | None] = {}
         self.steps, self.lock, self.dead, self.night = 0, threading.Lock(), False, None
 
     def play(self, workers: int, slots: int, experiments: int | None = None) -> str:
@@ -107,6 +108,7 @@ class Stage:
                 with open_night(self.repo, settings, interrupt, lambda _: None, lambda _: None) as night, watched(self):
                     self.night = night
                     night.history.known |= self.known
+                    night.history.paces |= self.paces
                     night.agents, night.runner = [Player(self, night.agents[0].spec)], self.runner(self)
                     reason = night.conduct(research(night))
             except Killed:
