@@ -38,14 +38,17 @@ The cpu profile, {rounds} runs each by turns, {tokens} tokens a run; medians.
 
 One check by itself takes {check_s:.1f} s, {check_cpu_s:.1f} CPU s.
 
-**Checks wait, where there is no GPU.** A check beside a run takes its cores: training took {slower:.2f} times as long and
-{more:.2f} times the CPU seconds, which are limited (`budget.cpu_factor`). Both keep the cores busy, so to make them at the same
-time saves next to nothing. So the check of the next candidate, and a guard, are made in a run slot, on its cores: with one slot
-never beside a run. On the gpu profile they are made at once, beside the run of another candidate: they use the CPU alone.
-An agent may run the check itself, at any time: whoever gives a machine without a GPU more than one worker lets them.
+**Checks wait, where there is no GPU.** A check beside a run takes its cores: training took {slower:.2f} times as long, for
+{more:.2f} times the CPU seconds. A budget in tokens, as the cpu profile's, does not mind; within one in seconds, which a
+task of your own may have, the run would have done so much less. Where both keep the cores busy, nothing is won by making them
+at the same time, either. So the check of the next candidate, and a guard, are made in a run slot, on its cores: with one slot
+never beside a run.
+On the gpu profile they are made at once, beside the run of another candidate: they use the CPU alone. An agent may run the
+check itself, at any time: whoever gives a machine without a GPU more than one worker lets them.
 
 **The next run does not begin early.** While one is evaluated, the next one's imports could be made: {import_s:.1f} s of the
-{total_s:.0f} s that a run of this size took in all; of 300 s on a GPU about as many seconds. It is not done:
+{total_s:.0f} s that a run of this size took in all, under the load above. On a GPU it would be the 1 to 2 CPU seconds of torch
+([overhead.md](overhead.md)), and what a candidate compiles, of more than 300 s. It is not done:
 
 - What begins is the candidate's own code. In the sandbox and on the GPU on which the other's model is evaluated, it can take
   memory until that evaluation fails, and nobody would know whose fault it was. What it will need cannot be known beforehand.
@@ -128,7 +131,8 @@ def page(found: dict[str, dict[str, float]], asked: argparse.Namespace) -> str:
     for name, each in (("alone", found["alone"]), ("with checks beside it", found["beside"])):
         cells = [f"{each[key]:.1f}" for key in ("startup", "import", "train", "cpu_s")]
         rows.append(f"| {name} | {' | '.join(cells)} | {each['tokens_per_s']:,.0f} | {each['checks']:.0f} |")
-    facts: dict[str, Any] = {"options": " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    options = f"--tokens {asked.tokens} --rounds {asked.rounds}"
+    facts: dict[str, Any] = {"options": options, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     facts |= {"rounds": asked.rounds, "tokens": f"{asked.tokens:,}", "rows": "\n".join(rows)}
     facts |= {"check_s": found["check"]["wall_s"], "check_cpu_s": found["check"]["cpu_s"]}
     facts |= {"slower": found["beside"]["train"] / found["alone"]["train"]}
