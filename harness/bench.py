@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import __version__, candidate, git, limits, sandboxes, trees
@@ -100,8 +102,8 @@ class Bench:
         self.export(commit, work / "tree")
         return self.checked(work, cancel)
 
-    def checked(self, work: Path, cancel: Cancel, guard: Guard | None = None) -> Measurement | None:
-        """The task's `check`, or a guard, of the files in work/tree."""
+    def checked(self, work: Path, cancel: Cancel, guard: Guard | None = None, cpus: Sequence[int] = ()) -> Measurement | None:
+        """The task's `check`, or a guard, of the files in work/tree, on some cores or on all."""
         command, limit_s = (guard.run, guard.limit_s) if guard else (self.task.check, self.task.budget.check_s)
         env = inner_env(self.task.python)
         if self.task.python:
@@ -115,7 +117,7 @@ class Bench:
             role="check",
         )
         with sandboxes.SANDBOXES[self.sandbox]().wrap(python(command, self.task.python), box) as launch:
-            ended = run(launch, work / "check.log", limit_s, cancel)
+            ended = run(replace(launch, argv=(*pinned(cpus), *launch.argv)), work / "check.log", limit_s, cancel)
         trees.remove(work)
         if ended.cancelled:
             return None
@@ -138,6 +140,12 @@ class Bench:
         """What is run of a commit, with the task's inputs in their places."""
         candidate.export(self.repo, self.task, self.start, commit, tree)
         link_inputs(tree, self.task.inputs, git.root(self.repo))
+
+
+def pinned(cpus: Sequence[int]) -> tuple[str, ...]:
+    """What a command begins with that is to stay on some cores; nothing for all of them, and where the machine cannot."""
+    taskset = shutil.which("taskset")
+    return (taskset, "--cpu-list", ",".join(map(str, cpus))) if cpus and taskset else ()
 
 
 def move(request: Request, left: Left, measured: Measurement) -> Measurement:

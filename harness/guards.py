@@ -43,6 +43,9 @@ def _only_measured(record: Record) -> bool:
 
 async def _ask(night: Night, record: Record, commit: str, guard: Guard) -> Measurement | None:
     work = night.state.run(night.ledger.tag, f"{record.id}-guard")
-    night.export(commit, work / "tree")
-    with night.watch(record, f"guard {guard.name}", Step.GUARD_GOES_ON, guard.limit_s) as cancel:
-        return await aside(lambda stop: night.checked(work, lambda: cancel() or stop(), guard))
+    async with night.quiet_place(urgency=1) as place:
+        if place is None:
+            return None
+        night.export(commit, work / "tree")
+        with night.watch(record, f"guard {guard.name}", Step.GUARD_GOES_ON, guard.limit_s) as cancel:
+            return await aside(lambda stop: night.checked(work, lambda: cancel() or stop(), guard, place.cpus))

@@ -108,7 +108,8 @@ class Request(Value):
 
     Sandboxes may read the task's `inputs`, which are absolute here, and what its interpreter needs: both are in `readable`.
     `hidden` wins over everything. `caches` is the master of the task's caches (caches.py); it may be missing. `split` is "test"
-    only for what agents never learn of: certificates and promotions.
+    only for what agents never learn of: certificates and promotions. A run that has needed `cpu_s` CPU seconds is invalid
+    whatever it comes to, and can be ended there.
     """
 
     task: Task
@@ -123,6 +124,7 @@ class Request(Value):
     hidden: list[Path] = []
     readable: list[Path] = []
     caches: Path | None = None
+    cpu_s: float | None = None
 
     @property
     def result(self) -> Path:
@@ -131,7 +133,10 @@ class Request(Value):
 
     @property
     def progress(self) -> Path:
-        """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float}."""
+        """Where the referee may write what is going on: {"phase": str, "left_s": float, "loss": float, "tokens": int}.
+
+        `tokens` is the data that a run with a budget in seconds has seen by now, in the unit of the figure of that name.
+        """
         return self.work / PROGRESS
 
     @property

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from harness import guards, judge, merging, repairing
+from harness import commits, git, guards, judge, merging, repairing, stuck
 from harness.early import Watcher
 from harness.ledger import BASELINE, evidence
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
+from harness.proposal import added
 from harness.scheduling import aside
 from harness.spec import DEFAULT_REFEREE
 from harness.steps import Step
@@ -22,16 +23,18 @@ async def measure(night: Night, record: Record) -> Record:
             if (checked := await night.check(record)) is None or (checked.status == "ok" and night.interrupt.soon):
                 return record
             if checked.status != "ok":
-                return refuse(night, record, checked)
+                if (rival := in_place(night, record, refused(checked))) is None:
+                    return refuse(night, record, checked)
+                record = rival
         verdict = decide(night, record)
-        if stale := merging.stale(night, record, verdict):
-            if joined := merging.join(night, record):
-                record = joined
-                if record.state == "closed":
-                    return record
-                continue
-            if isinstance(verdict, Verdict):
-                return merging.send_back(night, record, "the texts of both changes conflict")
+        stale = merging.stale(night, record, verdict)
+        if moved := (merging.join(night, record) if stale else None) or in_place(night, record, verdict):
+            record = moved
+            if record.state == "closed":
+                return record
+            continue
+        if stale and isinstance(verdict, Verdict):
+            return merging.send_back(night, record, "the texts of both changes conflict")
         if isinstance(verdict, Verdict) and guards.due(night, record, verdict):
             if (vetoed := await guards.veto(night, record, verdict)) is None:
                 return record
@@ -53,7 +56,8 @@ def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, st
     """Carry a verdict into the record: it closes it, or sends the experiment back to its agent."""
     if record.id == BASELINE and verdict.status != "keep":
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
-    if record.experiment.joined:
+    verdict = merging.named(record, verdict)
+    if record.experiment.joined or (record.experiment.onto and verdict.status == "discard"):
         return merging.conclude(night, record, verdict, decide(night, alone(record)), texts)
     return repairing.conclude(night, record, verdict, texts)
 
@@ -62,13 +66,31 @@ def refuse(night: Night, record: Record, checked: Measurement) -> Record:
     """Close an experiment whose candidate failed the task's check, with the end of the check's output beside its record."""
     if record.id == BASELINE:
         raise UserError(f"the unchanged code cannot be measured, {checked.reason}: repair it or the task, then use a new --tag")
-    verdict = Verdict.model_validate({"status": checked.status, "reason": checked.reason})
-    return conclude(night, record, verdict, {"check.log": checked.log_tail})
+    return conclude(night, record, refused(checked), {"check.log": checked.log_tail})
+
+
+def refused(checked: Measurement) -> Verdict:
+    """The verdict over a candidate that failed the task's check."""
+    return Verdict.model_validate({"status": checked.status, "reason": checked.reason})
 
 
 def alone(record: Record) -> Record:
     """The record as if its candidate had never been joined with a later incumbent."""
     return record.model_copy(update={"experiment": record.experiment.model_copy(update={"onto": None, "joined": None})})
+
+
+def in_place(night: Night, record: Record, verdict: judge.Next) -> Record | None:
+    """A restart that does not go together with what was merged since its base, as what could take the place of that: compared
+    with the incumbent of now as it is. None where its runs call that hopeless, and for every other candidate.
+    """
+    if not stuck.restarted(record) or not isinstance(verdict, Verdict):
+        return None
+    refuted = record.experiment.joined and verdict.status not in ("keep", "void")
+    if not refuted and not merging.stale(night, record, verdict):
+        return None
+    experiment = record.experiment.model_copy(update={"onto": night.ledger.tip(), "joined": None})
+    rival = record.model_copy(update={"experiment": experiment})
+    return rival if merging.promising(decide(night, rival)) else None
 
 
 async def repeat(night: Night, record: Record, times: int) -> Record:
@@ -128,7 +150,19 @@ def decide(night: Night, record: Record) -> judge.Next:
     if not record.runs:
         return "run"
     task, incumbent, commit, records = _standing(night, record.ground)
+    if record.experiment.onto and not record.experiment.joined:
+        record = _weighed(night, record)
     return judge.judge(task, judge.standing(task, incumbent, commit, records), incumbent, records[0], record)
+
+
+def _weighed(night: Night, record: Record) -> Record:
+    """A candidate that would take the place of what was merged since its base, with what its code adds to the incumbent's."""
+    assert record.proposal is not None
+    assert record.judged is not None
+    before, after = (git.files(night.repo, commit) for commit in (record.ground, record.judged))
+    names = commits.changed(night.repo, record.ground, record.judged)
+    more = added(night.repo, before, {name: after.get(name) for name in names})
+    return record.model_copy(update={"proposal": record.proposal.model_copy(update={"added": more})})
 
 
 def _standing(night: Night, commit: str) -> tuple[Task, Record, str, list[Record]]:
@@ -149,6 +183,8 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
             night.flight.enter(record.id, "running")
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
         request = night.request(commit, seed, work, against(night), place=place)
+        if record.id != BASELINE and record.state != "closed":
+            request = request.model_copy(update={"cpu_s": judge.cpu_limit(night.task, night.ledger.get(BASELINE))})
         watcher, budget = watch(night, record), night.task.budget
         limit_s = (budget.run_s or budget.limit_s) if night.task.referee == DEFAULT_REFEREE else None  # others publish their own
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, limit_s, work) as cancel:
@@ -169,7 +205,7 @@ def watch(night: Night, record: Record) -> Watcher | None:
     """Who ends the first run of a candidate when it is hopeless; whatever is promising is run to the end."""
     if record.id == BASELINE or record.measurements:
         return None
-    return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground))
+    return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground), night.task.budget.run_s)
 
 
 def against(night: Night) -> Against:

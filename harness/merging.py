@@ -3,12 +3,13 @@
 It was screened on its own base. If it is promising there, it is joined with the incumbent of now by a three-way merge of their
 texts, and its other runs are made on that: they test the combination, and only the tree that was measured is merged. Texts
 that conflict, or a gain that does not survive the join, go back to the agent once, to make the idea anew on the incumbent of
-now. What fails again is discarded as not additive.
+now. What fails again is discarded as not additive. A restart, which was made on an earlier incumbent on purpose, may before that
+turn out to be better than the incumbent of now as it is, and then takes the place of what was merged since.
 """
 
 from __future__ import annotations
 
-from harness import candidate, git, judge, prompt, repairing
+from harness import candidate, git, judge, prompt, repairing, stuck
 from harness.ledger import BASELINE
 from harness.models import Record, Verdict
 from harness.night import Night
@@ -37,9 +38,13 @@ Write `notes/EXPERIMENT.md` again.
 
 def stale(night: Night, record: Record, verdict: judge.Next) -> bool:
     """Whether a candidate is promising, and the incumbent another one than it is compared with."""
-    promising = not isinstance(verdict, Verdict) or verdict.status == "keep"
     begun = bool(record.runs or record.experiment.joined)
-    return promising and begun and record.id != BASELINE and record.ground != night.ledger.tip()
+    return promising(verdict) and begun and record.id != BASELINE and record.ground != night.ledger.tip()
+
+
+def promising(verdict: judge.Next) -> bool:
+    """Whether a candidate may yet be kept."""
+    return not isinstance(verdict, Verdict) or verdict.status == "keep"
 
 
 def join(night: Night, record: Record) -> Record | None:
@@ -62,12 +67,24 @@ def join(night: Night, record: Record) -> Record | None:
     return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.JOINED)
 
 
+def named(record: Record, verdict: Verdict) -> Verdict:
+    """The verdict over a restart with what it was compared with, which is not always the incumbent of now."""
+    experiment = record.experiment
+    if not stuck.restarted(record) or record.nudge is None or experiment.joined or verdict.status not in ("keep", "discard"):
+        return verdict
+    since = "in place of what was merged since" if experiment.onto else "compared with its base,"
+    return verdict.model_copy(update={"reason": f"{since} {record.nudge.of[0]}: {verdict.reason}"})
+
+
 def conclude(night: Night, record: Record, verdict: Verdict, alone: judge.Next, texts: dict[str, str] | None = None) -> Record:
-    """Carry a verdict over a joined candidate into its record. `alone` is what the judge says of it on its own base."""
+    """Carry a verdict over a candidate that was compared with a later incumbent into its record. `alone` is what the judge says
+    of it on its own base.
+    """
     if verdict.status in ("keep", "void"):
         return night.close(record, verdict, texts)
     if isinstance(alone, Verdict) and alone.status == "keep":
-        return send_back(night, record, f"joined with it, {verdict.reason}", verdict, texts)
+        why = f"joined with it, {verdict.reason}" if record.experiment.joined else verdict.reason
+        return send_back(night, record, why, verdict, texts)
     if verdict.status != "discard":
         verdict = Verdict(status="discard", reason=f"joined with what was merged meanwhile, it fails: {verdict.reason}")
     return night.close(record, verdict, texts)

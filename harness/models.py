@@ -134,9 +134,12 @@ class Proposal(Value):
 
 
 class Nudge(Value):
-    """What an agent was asked for when nothing had been kept for a while, and the experiments that it was pointed to."""
+    """What an agent was asked for when nothing had been kept for a while, and the experiments that it was pointed to.
 
-    kind: Literal["combine", "bolder", "restart"]
+    `restart`: its change is made on the code of an earlier incumbent. `nothing`: as always, to compare the others with.
+    """
+
+    kind: Literal["combine", "bolder", "restart", "nothing"]
     of: list[str] = []
 
 
@@ -144,6 +147,7 @@ class Experiment(Value):
     """The identity of one experiment; `base` is the incumbent's commit that the proposal started from.
 
     When something else was merged meanwhile, `joined` is the merge of the candidate with `onto`, the incumbent's later commit.
+    Without `joined`, it is compared with `onto` as it is: it would take the place of what was merged since `base`.
     """
 
     id: str

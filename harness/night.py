@@ -6,8 +6,8 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -106,12 +106,28 @@ class Night(Bench):
             return Measurement(status="ok")
         assert record.judged is not None
         work, seconds = self.state.run(self.ledger.tag, f"{record.id}-check"), self.task.budget.check_s
-        self.export(record.judged, work / "tree")
-        with self.watch(record, "check", Step.CHECK_GOES_ON, seconds) as cancel:
-            checked = await aside(lambda stop: self.checked(work, lambda: cancel() or stop()))
+        async with self.quiet_place(int(bool(record.measurements))) as place:
+            if place is None:
+                return None
+            self.export(record.judged, work / "tree")
+            with self.watch(record, "check", Step.CHECK_GOES_ON, seconds) as cancel:
+                checked = await aside(lambda stop: self.checked(work, lambda: cancel() or stop(), cpus=place.cpus))
         if checked and checked.status == "ok":
             reached(Step.CHECKED)
         return checked
+
+    @asynccontextmanager
+    async def quiet_place(self, urgency: int) -> AsyncIterator[Place | None]:
+        """Where a check or a guard, which only needs the CPU, disturbs no run; None when nothing begins any more.
+
+        Beside runs on GPUs that is anywhere and at once. Without a GPU it is a run slot: while it is at work, nobody is on the
+        clock on the same cores.
+        """
+        if gpus.wanted(self.task):
+            yield Place()
+            return
+        async with self.places.lease(urgency) as place:
+            yield place
 
     def watch(
         self, record: Record, phase: str, step: Step, limit_s: float | None = None, work: Path | None = None

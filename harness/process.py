@@ -127,8 +127,9 @@ class Process:
         self._handle: int | None = init[1] if init else os.pidfd_open(self.pid)
         self._signal = signal.SIGKILL if init else signal.SIGTERM
         self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self.tree = used.Tree(init[0] if init else self.pid, init is not None)
         if self._guard:
-            self._guard.begin(init[0] if init else self.pid, init is not None)
+            self._guard.begin(self.tree.pid, self.tree.inside)
             self._watcher.start()
 
     def __enter__(self) -> Process:
@@ -216,6 +217,7 @@ class Process:
         exceeded, held_by = "", ""
         if self._guard:
             exceeded, held_by = self._exceeded or self._guard.exceeded(code), self._guard.name
+        cpu_s = max(cpu_s, self.tree.seen_s)
         self._exit = Exit(code, seconds, cpu_s, memory_mb, self.tail(), exceeded=exceeded, limits=held_by)
 
     def _read(self, log: Path, limit: int) -> None:

@@ -61,7 +61,8 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     """Let the agent work in a worker's slot and take what it left; unchanged when the user interrupted it."""
     agent = night.agent(record.experiment.agent)
     text, blob = night.program(agent.spec.program)
-    base = record.experiment.base if repairing.failed_try(record) else night.ledger.tip()  # it may have waited for an agent
+    begun = repairing.failed_try(record) or stuck.restarted(record)
+    base = record.experiment.base if begun else night.ledger.tip()  # it may have waited for an agent
     experiment = record.experiment.model_copy(update={"agent": agent.spec.name, "base": base})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)

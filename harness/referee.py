@@ -14,14 +14,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from harness import caches, gpus, limits, sandboxes, trees
 from harness.evaluation import Refused, evaluate
 from harness.models import Measurement, Request, UserError
 from harness.places import Interpreter, interpreter
-from harness.process import UNKILLABLE, Unkillable, inner_env, python, run
-from harness.protocols import Box, Exit
+from harness.process import UNKILLABLE, Process, Unkillable, inner_env, python
+from harness.protocols import Box, Exit, Launch
+
+LOOK_S = 0.25  # how often it is asked whether a run is overdue
 
 
 def serve(
@@ -61,7 +64,7 @@ def measure(request: Request) -> Measurement:
     box = _box(request, compiled)
     sandbox = sandboxes.SANDBOXES[request.sandbox]()
     with sandbox.wrap(python(request.task.command, request.task.python), box) as launch:
-        ended = run(launch, request.work / "run.log", request.task.budget.run_s or request.task.budget.limit_s)
+        ended, spent = _timed(launch, request)
     if ended.code:
         sandboxes.prove(sandbox)
     facts = Measurement(
@@ -77,7 +80,7 @@ def measure(request: Request) -> Measurement:
         log_tail=ended.tail[-4096:],
         versions={"python": _version(request)},
     )
-    if failed := _failure(ended):
+    if failed := {"status": "invalid", "reason": spent} if spent else _failure(ended):
         return facts.model_copy(update=failed)
     started = time.monotonic()
     try:
@@ -90,6 +93,25 @@ def measure(request: Request) -> Measurement:
     except Refused as refused:
         result = {"status": refused.status, "reason": refused.reason, "referee_tail": refused.tail}
     return facts.model_copy(update={**result, "seconds": {"run": ended.seconds, "evaluate": time.monotonic() - started}})
+
+
+def _timed(launch: Launch, request: Request) -> tuple[Exit, str]:
+    """Run the command to its end or to its deadline; with a reason to where it has needed more than a run may."""
+    limit_s = request.task.budget.run_s or request.task.budget.limit_s
+    with Process(launch, request.work / "run.log") as process:
+        while (ended := process.wait(LOOK_S)) is None:
+            late = time.monotonic() - process.started > limit_s
+            spent = "" if late else overspent(request, process)
+            if late or spent:
+                return replace(process.kill(), timed_out=late), spent
+        return ended, ""
+
+
+def overspent(request: Request, process: Process) -> str:
+    """Why a run may be ended before its time: it has needed so much that it cannot count; empty while it has not."""
+    if request.cpu_s is None or process.tree.cpu_s() <= request.cpu_s:
+        return ""
+    return f"ended when it had needed {request.cpu_s:.1f} CPU seconds, the limit by the baseline's runs"
 
 
 def _box(request: Request, compiled: caches.Private) -> Box:

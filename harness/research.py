@@ -20,7 +20,7 @@ from harness.proposing import propose
 from harness.review import take_up
 from harness.steps import Step, reached
 from harness.stopping import over
-from harness.stuck import nudge
+from harness.stuck import base, nudge
 from harness.upkeep import pack_if_needed
 from harness.wishes import idea_for
 
@@ -85,7 +85,9 @@ def begin(night: Night) -> Record:
     agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
     record, text = draft(night, agent.spec.name, agent.spec.program)
     wish = idea_for(agent.spec, night.repo, records)
-    record = record.model_copy(update={"wish": wish, "nudge": None if wish else nudge(agent.spec, records)})
+    asked = None if wish else nudge(agent.spec, records)
+    experiment = record.experiment.model_copy(update={"base": base(night.ledger, asked)})
+    record = record.model_copy(update={"experiment": experiment, "wish": wish, "nudge": asked})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 
 

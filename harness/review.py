@@ -52,6 +52,8 @@ def check(ledger: Ledger, record: Record, kind: str) -> None:
 def conflicts(ledger: Ledger, record: Record) -> list[str]:
     """The files in which an experiment and what was merged since it began changed the same lines."""
     commit, tip = record.experiment.commit, refs.resolve(ledger.repo, ledger.lab)
+    if tip == record.ground:
+        return []  # what takes the place of something changed its lines, too
     return on_top(ledger.repo, tip, commit, record.experiment.base).conflicts if commit and tip else []
 
 

@@ -2,8 +2,8 @@
 
 Operators matter more than the policy of search (AIRA-dojo, arXiv 2507.02554), and a small archive of near misses to recombine is
 what the literature agrees on (ShinkaEvolve, arXiv 2509.19349). By turns: to combine two near misses, a bolder change, another
-direction from an earlier incumbent's code, and nothing special, so that what these are good for can be seen beside it. The record
-says which it was, and its verdict whether it helped.
+direction from an earlier incumbent's code, on which its branch begins, and nothing special, so that what these are good for can
+be seen beside it. The record says which it was, and its verdict whether it helped.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations
 
-from harness import prompt
-from harness.ledger import BASELINE
+from harness import git, prompt
+from harness.ledger import BASELINE, Ledger
 from harness.misses import near_misses
 from harness.models import AgentSpec, Nudge, Record, Task
 
@@ -33,12 +33,14 @@ Small steps from here seem used up. Propose something of another kind than all t
 another method, something that was taken for granted until now. It may be larger than usual, and still has to be one idea.
 """,
     "restart": """\
-What was merged since may have led into a corner. Go back to an earlier incumbent and take another direction from there:
+What was merged since may have led into a corner. So your worktree holds the code of an earlier incumbent, which is also the one
+that is named above:
 
 {listed}
 
-Its files are in `lab/experiments/{first}/files/`: begin from those in place of the ones in your worktree. What you leave is
-compared with the incumbent of now, so take over from that what you are sure of.
+Take another direction from there than was taken since: {since}. Your change is first compared with the code in your worktree.
+When it is better than that, it is measured together with what was merged since or, if the two do not go together, in its place.
+In the end it has to be better than the incumbent of now, {tip}.
 """,
 }
 
@@ -49,19 +51,37 @@ def nudge(agent: AgentSpec, records: list[Record]) -> Nudge | None:
     stuck = sum(1 for record in since if record.verdict)
     if agent.prompt.via == "none" or stuck < AFTER:
         return None
-    options = {"combine": _combine(records), "bolder": Nudge(kind="bolder"), "restart": _restart(records), "": None}
-    asked = Counter(record.nudge.kind if record.nudge else "" for record in since[AFTER:])
-    return options[min((kind for kind, each in options.items() if each or not kind), key=lambda kind: asked[kind])]
+    options = [_combine(records), Nudge(kind="bolder"), _restart(records), Nudge(kind="nothing")]
+    asked = Counter(record.nudge.kind for record in since if record.nudge)
+    return min(filter(None, options), key=lambda each: asked[each.kind])
+
+
+def restarted(record: Record) -> bool:
+    """Whether a change is made on an earlier incumbent on purpose; no more when it has to be made anew on the one of now."""
+    tries = record.proposal.tries if record.proposal else []
+    made_anew = any(each.verdict and each.base != record.experiment.base for each in tries)
+    return record.nudge is not None and record.nudge.kind == "restart" and not made_anew
+
+
+def base(ledger: Ledger, asked: Nudge | None) -> str:
+    """The commit that a change begins on: the lab branch's tip, or for a restart where its incumbent was merged."""
+    commit = ledger.tip()
+    while asked and asked.kind == "restart" and ledger.incumbent(commit).id not in asked.of:
+        commit = git.parents(ledger.repo, commit)[0]
+    return commit
 
 
 def words(task: Task, record: Record, records: list[Record]) -> str:
     """What the agent is told of it, beside the prompt; empty where nothing is."""
-    if record.nudge is None:
+    if record.nudge is None or record.nudge.kind not in WORDS or (record.nudge.kind == "restart" and not restarted(record)):
         return ""
     chosen = [each for name in record.nudge.of for each in records if each.id == name]
     listed = "\n".join(f"- {prompt.line(task, each)}" for each in chosen)
     count = sum(1 for each in _since(records) if each.verdict)
-    return HEAD.format(count=count) + WORDS[record.nudge.kind].format(listed=listed, first=next(iter(record.nudge.of), ""))
+    kept = _incumbents(records)
+    since = "; ".join(prompt.line(task, each) for each in kept if (each.merge or 0) > (chosen[0].merge or 0)) if chosen else ""
+    tip = prompt.line(task, kept[-1])
+    return HEAD.format(count=count) + WORDS[record.nudge.kind].format(listed=listed, since=since, tip=tip)
 
 
 def _since(records: list[Record]) -> list[Record]:
@@ -86,6 +106,10 @@ def _combine(records: list[Record]) -> Nudge | None:
 def _restart(records: list[Record]) -> Nudge | None:
     """The latest incumbent before the one of now that nobody was asked to begin from; the baseline is one."""
     offered = {name for record in records if record.nudge and record.nudge.kind == "restart" for name in record.nudge.of}
-    earlier = [record.id for record in records if record.id == BASELINE or record.merged][:-1]
-    fresh = [name for name in reversed(earlier) if name not in offered]
+    fresh = [each.id for each in reversed(_incumbents(records)[:-1]) if each.id not in offered]
     return Nudge(kind="restart", of=fresh[:1]) if fresh else None
+
+
+def _incumbents(records: list[Record]) -> list[Record]:
+    """The baseline and everything that was merged, in the order of the merges."""
+    return sorted((r for r in records if r.id == BASELINE or r.merged), key=lambda record: record.merge or 0)

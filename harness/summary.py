@@ -80,7 +80,7 @@ def summarise(records: list[Record], tip: Record) -> Summary:
         near_misses=[_listed(record) for record in near_misses(records)[:NEAR]],
         usd=usd,
         usd_a_keep=usd / len(kept) if usd is not None and kept else None,
-        nudges=_nudges(records),
+        nudges=nudges(records),
         seconds=_seconds(records),
         started=first.started,
         updated=max(record.updated for record in records),
@@ -125,7 +125,8 @@ def _seconds(records: list[Record]) -> dict[str, float]:
     return {name: round(seconds, 1) for name, seconds in spent.items()}
 
 
-def _nudges(records: list[Record]) -> dict[str, list[int]]:
+def nudges(records: list[Record]) -> dict[str, list[int]]:
+    """By what agents were asked for when nothing had been kept for a while: how many tried it, and how many were kept."""
     found: dict[str, list[int]] = {}
     for record in records:
         if record.nudge and record.verdict and record.verdict.status != "void":
@@ -162,8 +163,7 @@ def text(found: Summary, records: list[Record]) -> str:
         rows = [_row(each, shown(each.value)) for each in some]
         lines += [f"{label if not index else '':<10}{row}" for index, row in enumerate(rows)]
     if found.nudges:
-        told = "; ".join(f"{kind} {tried} tried, {kept} kept" for kind, (tried, kept) in found.nudges.items())
-        lines += [f"stuck     {told}"]
+        lines += [f"stuck     {helped(found.nudges)}"]
     if found.usd is not None:
         lines += [f"cost      {view.dollars(found.usd)} USD by list price" + _a_keep(found)]
     lines += [f"time      {_time(found)}"] if found.seconds else []
@@ -171,6 +171,12 @@ def text(found: Summary, records: list[Record]) -> str:
     rows = [f"{command:<{width}}  {what}" for command, what in found.next.items()]
     lines += [f"{'next' if not index else '':<10}{row}" for index, row in enumerate(rows)]
     return "\n".join(lines)
+
+
+def helped(nudges: dict[str, list[int]]) -> str:
+    """What agents were asked for when nothing had been kept for a while, and how often that helped."""
+    names = {"nothing": "nothing special"}
+    return "; ".join(f"{names.get(kind, kind)} {tried} tried, {kept} kept" for kind, (tried, kept) in nudges.items())
 
 
 def _result(found: Summary, records: list[Record]) -> str:

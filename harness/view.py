@@ -106,7 +106,7 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     lines += record.review.told() if record.review else []
     lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
     lines += [f"asked by  {' '.join(record.wish.by.split())}, {record.wish.kind} {record.wish.number}"] if record.wish else []
-    lines += [f"asked to  {' '.join((record.nudge.kind, *record.nudge.of))}"] if record.nudge else []
+    lines += [f"asked for {' '.join((record.nudge.kind, *record.nudge.of))}, being stuck"] if record.nudge else []
     lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
     lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
     if used := usage(record):

@@ -8,10 +8,9 @@ import mmap
 import os
 import select
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,12 @@ NO_TUNING = {f"TORCHINDUCTOR_{name}": "0" for name in ("MAX_AUTOTUNE", "MAX_AUTO
 NO_TUNING |= {"TORCHINDUCTOR_COORDINATE_DESCENT_TUNING": "0"}
 WORKER = ("-m", "nanochat_train.worker")
 
-Report = Callable[[str, float, float | None], None]
+
+class Report(Protocol):
+    """Told what is going on: the phase, the seconds left of it, and in training the last loss and the tokens seen."""
+
+    def __call__(self, phase: str, left_s: float, loss: float | None, tokens: int | None = None) -> None:
+        """At any rate; who is told slows that down."""
 
 
 class Fault(Exception):

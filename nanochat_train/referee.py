@@ -136,12 +136,13 @@ def reporter(path: Path) -> Report:
     """A function that tells what is going on by replacing the file at `path`, at most twice a second."""
     last = 0.0
 
-    def report(phase: str, left_s: float, loss: float | None) -> None:
+    def report(phase: str, left_s: float, loss: float | None, tokens: int | None = None) -> None:
         nonlocal last
         if time.monotonic() - last < PROGRESS_EVERY_S:
             return
         last = time.monotonic()
-        state = {"phase": phase, "left_s": round(left_s, 1), **({} if loss is None else {"loss": loss})}
+        known = {"loss": loss, "tokens": tokens}
+        state = {"phase": phase, "left_s": round(left_s, 1), **{name: each for name, each in known.items() if each is not None}}
         part = path.with_suffix(".partial")
         part.write_text(json.dumps(state))
         part.replace(path)

@@ -16,6 +16,7 @@ from harness import caches, sandboxes
 from harness.models import Request
 from harness.process import Process
 from harness.protocols import Exit
+from harness.referee import overspent
 from nanochat_train import checkpoint
 from nanochat_train.channel import WORKER, Channel, Fault, Incoming, Memory, Report, box, device
 from nanochat_train.data import Data
@@ -25,6 +26,7 @@ from nanochat_train.supply import Clock, Order, Supply
 
 CURVE_POINTS = 400
 NOTES = 32
+LOOK_S = 1.0  # how often it is asked what a run has needed
 BURST = 256  # messages handled between two looks at the clock
 
 
@@ -197,23 +199,28 @@ def _serve(request: Request, data: Data, trained: Trained, report: Report) -> No
         with sandbox.wrap(argv, inside) as launch, Process(launch, log) as process:
             channel.theirs.close()
             try:
-                watch(session, process, request.task.budget.grace_s, report)
+                watch(session, process, request, report)
             finally:
                 trained.exit = process.kill()
                 trained.reached["dead"] = time.monotonic()
                 trained.compiled_late = compiled.new() - trained.compiled
 
 
-def watch(session: Session, process: Process, grace_s: float, report: Report) -> None:
-    """Serve until the process ends; a Fault when it is overdue."""
-    clock = session.clock
+def watch(session: Session, process: Process, request: Request, report: Report) -> None:
+    """Serve until the process ends; a Fault when it is overdue, or needs more than a run may."""
+    clock, grace_s, looked = session.clock, request.task.budget.grace_s, time.monotonic()
     while process.wait(0.02 if session.channel.closed else 0.0) is None:
         session.drain(0.05)
         if time.monotonic() > clock.deadline + (grace_s if clock.started else 0.0):
             late = f"still running {grace_s:g} s after its deadline"
             raise Fault("invalid", late if clock.started else f"did not start within {clock.budget.startup_s:g} s")
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
+            if spent := overspent(request, process):
+                raise Fault("invalid", spent)
         curve = session.trained.curve
-        report("train" if clock.started else "start", clock.left_s, curve[-1][1] if curve else None)
+        loss = curve[-1][1] if curve else None
+        report("train" if clock.started else "start", clock.left_s, loss, clock.tokens if clock.started else None)
     for _ in range(4):  # more than a socket holds
         session.drain(0.0)
 

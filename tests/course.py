@@ -108,7 +108,7 @@ class Course:
         trained = Trained(Clock(request.task.budget), request.work / "checkpoint.safetensors")
         status, reason, state = "ok", "", b""
         try:
-            train(request, self.data, trained, lambda phase, left_s, loss: None)
+            train(request, self.data, trained, lambda phase, left_s, loss, tokens=None: None)
             state = trained.state.read_bytes()
         except Fault as fault:
             status, reason = fault.status, fault.reason

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,9 +58,9 @@ class Killed(BaseException):
 class Part:
     """What an agent does in one experiment: lines to set, how long it takes, and what it does when it is asked again."""
 
-    change: dict[str, int]
+    change: Mapping[str, int | str]
     takes: int = 1
-    again: dict[str, int] = field(default_factory=dict)
+    again: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +93,7 @@ class Stage:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.runner: type[Scorer] = Scorer
         self.known: dict[str, tuple[float, float] | None] = {}
+        self.paces: dict[str, tuple[float, float] | None] = {}
         self.steps, self.lock, self.dead, self.night = 0, threading.Lock(), False, None
 
     def play(self, workers: int, slots: int, experiments: int | None = None) -> str:
@@ -107,6 +108,7 @@ class Stage:
                 with open_night(self.repo, settings, interrupt, lambda _: None, lambda _: None) as night, watched(self):
                     self.night = night
                     night.history.known |= self.known
+                    night.history.paces |= self.paces
                     night.agents, night.runner = [Player(self, night.agents[0].spec)], self.runner(self)
                     reason = night.conduct(research(night))
             except Killed:
@@ -269,7 +271,8 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         assert any(run.commit == record.judged and run.status == "ok" for run in record.measurements)
         assert 0 < record.verdict.runs <= len(record.values)  # control runs come later
         if not stage.noise:
-            assert stage.value(stage.text(tip), 0) < stage.value(stage.text(parents[0]), 0)
+            gain = stage.value(stage.text(parents[0]), 0) - stage.value(stage.text(tip), 0)
+            assert gain > 0 or (gain == 0 and record.verdict.simpler)
         else:
             assert (record.verdict.probability or 0) > 0.9 or record.verdict.simpler
         tip = parents[0]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stage import Part, Stage, home
+import pytest
+from stage import Part, Stage, check, home
 from test_summary import BASELINE, KEPT, discarded, record
 
+from harness import git, refs, review, view
+from harness.ledger import Ledger
 from harness.models import AgentSpec, Nudge, Record, Verdict
 from harness.stuck import nudge
 from harness.summary import summarise, text
@@ -46,12 +49,12 @@ def test_nothing_special_is_asked_before_and_to_who_reads_no_words() -> None:
 def test_by_turns_and_nothing_twice() -> None:
     found = asked(night(NEAR, (0.6, 0.06), *[HOPELESS] * 8), 9)
     kinds = [each.kind if each else "" for each in found]
-    assert kinds[:4] == ["combine", "bolder", "restart", ""]
+    assert kinds[:4] == ["combine", "bolder", "restart", "nothing"]
     assert found[0] == Nudge(kind="combine", of=["0003", "0002"])
     assert found[2] == Nudge(kind="restart", of=["0000"])
     assert kinds.count("combine") == 1  # there is no other pair
     assert kinds.count("restart") == 1  # and no other incumbent
-    assert set(kinds[4:]) == {"bolder", ""}
+    assert set(kinds[4:]) == {"bolder", "nothing"}
 
 
 def test_pairs_and_incumbents_are_used_up_in_order_of_promise() -> None:
@@ -89,3 +92,122 @@ def test_in_a_night_the_prompt_asks_and_the_record_says_so(home: Path) -> None:
     assert by_id["0012"].verdict is not None
     assert by_id["0012"].verdict.status == "keep"
     assert by_id["0013"].nudge is None  # it helped
+
+
+RESTART = "0014"
+
+
+def restarting(home: Path, change: Part, worse: str, kills: tuple[int, ...] = (), second: str = "4") -> Stage:
+    """A night in which A, then B are merged, ten ideas fail, a bolder one too, and `change` is made on the code with A alone."""
+    parts = [Part({"A": 4}), Part({"B": second}), *(Part({"A": 60 + number}) for number in range(11)), change]
+    stage = Stage(home, parts, worse={worse} if worse else set(), kills=list(kills))
+    stage.play(1, 1)
+    check(stage)
+    return stage
+
+
+def told(stage: Stage) -> tuple[Record, str]:
+    """The restart and its verdict."""
+    found = next(record for record in stage.records if record.id == RESTART)
+    assert found.nudge == Nudge(kind="restart", of=["0001"])
+    assert found.verdict is not None
+    return found, f"{found.verdict.status}: {found.verdict.reason}"
+
+
+def first_merge(stage: Stage) -> str:
+    """Where 0001 was merged."""
+    found = [each for each in stage.merged if Ledger(stage.repo, "t").incumbent(each).id == "0001"]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_restart_is_made_on_an_earlier_incumbent_and_joined_with_what_was_merged_since(home: Path) -> None:
+    stage = restarting(home, Part({"C": 4}), "")
+    found, verdict = told(stage)
+    assert found.experiment.base == first_merge(stage)
+    assert found.experiment.commit is not None
+    assert git.parents(stage.repo, found.experiment.commit) == [found.experiment.base]
+    assert "B = 5" in stage.text(found.experiment.commit)
+    assert verdict == "keep: distance 9.000 against 10.000: better by 1.000"
+    assert found.experiment.joined in [run.commit for run in found.measurements]
+    assert [line for line in stage.text("autoresearch/t").split() if line in "34"] == ["4", "4", "4"]
+    prompt = stage.prompts[RESTART][0]
+    assert "0001 keep 11.000 Play 1" in prompt.partition("# The last 11 experiments brought nothing")[2]
+    assert "than was taken since: 0002 keep 10.000 Play 2." in prompt
+    assert "better than the incumbent of now, 0002 keep 10.000 Play 2." in prompt
+    assert "asked for restart 0001, being stuck" in view.full(found, lambda _: "")
+    assert summarise(stage.records, found).nudges == {"bolder": [1, 0], "restart": [1, 1]}
+
+
+@pytest.mark.parametrize("change", [{"C": 3, "D": 3}, {"B": 3, "C": 3}], ids=["not additive", "conflict"])
+def test_what_does_not_go_together_takes_the_place_of_what_was_merged_since(home: Path, change: dict[str, int]) -> None:
+    """In the end it is measured to be better than the tip, and the tree that is merged is the one that was measured."""
+    stage = restarting(home, Part(change), "BC" if "D" in change else "")
+    found, verdict = told(stage)
+    assert verdict == "keep: in place of what was merged since 0001: distance 7.000 against 10.000: better by 3.000"
+    assert (found.experiment.joined, found.experiment.onto) == (None, stage.merged[1])
+    assert found.judged == found.experiment.commit
+    assert "B = 4" not in stage.text("autoresearch/t")
+    assert git.parents(stage.repo, stage.merged[2]) == [stage.merged[1], found.experiment.commit]
+    assert len(stage.prompts[RESTART]) == 1
+    refs.swap(stage.repo, "refs/heads/autoresearch/t", stage.merged[1], stage.merged[2])  # as it waits for a person in review
+    ledger, ordinary = Ledger(stage.repo, "t"), found.experiment.model_copy(update={"onto": None})
+    assert review.conflicts(ledger, found) == []
+    assert bool(review.conflicts(ledger, found.model_copy(update={"experiment": ordinary}))) == ("B" in change)
+
+
+def test_what_is_not_better_than_the_tip_is_made_anew_there(home: Path) -> None:
+    """It is better than its own base, but that is not enough: neither with what was merged since nor in its place."""
+    stage = restarting(home, Part({"C": 4}, again={"D": 4}), "BC")
+    found, verdict = told(stage)
+    assert verdict == "keep: distance 9.000 against 10.000: better by 1.000"
+    assert found.proposal is not None
+    (tried,) = found.proposal.tries
+    assert tried.verdict is not None
+    reason = "not additive: joined with it, distance 13.000 against 10.000: worse by 3.000"
+    assert (tried.base, tried.verdict.reason) == (first_merge(stage), reason)
+    assert found.experiment.base == stage.merged[1]
+    first, anew = stage.prompts[RESTART]
+    assert "# The last 11" in first
+    assert "# The last 11" not in anew
+    assert "# Make your idea anew" in anew
+
+
+def test_what_is_not_better_than_its_base_costs_one_run(home: Path) -> None:
+    stage = restarting(home, Part({"C": 6}), "")
+    found, verdict = told(stage)
+    assert verdict == "discard: compared with its base, 0001: distance 12.000 against 11.000: worse by 1.000"
+    assert len(found.measurements) == 1
+    assert stage.merged == stage.merged[:2]
+
+
+def test_in_place_of_much_code_the_same_value_is_enough(home: Path) -> None:
+    """The code is counted against the incumbent's of now; the control is the same night before, where B brought hardly any."""
+    stage = restarting(home, Part({"C": 4}), "BC", second="4" + " + 0" * 20)
+    assert told(stage)[1] == (
+        "keep: in place of what was merged since 0001: distance 10.000 against 10.000: no difference, and 40 tokens of code less"
+    )
+    assert "+ 0" not in stage.text("autoresearch/t")
+
+
+@pytest.mark.heavy
+def test_a_restart_survives_kills_anywhere(home: Path) -> None:
+    whole = restarting(home / "whole", Part({"C": 3, "D": 3}), "BC")
+    for number in range(whole.steps - 20, whole.steps):
+        stage = restarting(home / str(number), Part({"C": 3, "D": 3}), "BC", (number,))
+        assert told(stage)[1] == told(whole)[1]
+        assert stage.text("autoresearch/t") == whole.text("autoresearch/t")
+
+
+@pytest.mark.heavy
+def test_under_noise_a_restart_is_merged_only_for_a_gain_over_the_tip(home: Path) -> None:
+    """check() holds every merge to a probability above 0.9 against the commit that it was merged onto."""
+    fails = [Part({"A": 60 + number}) for number in range(11)]
+    ended = []
+    for number, change in enumerate(({"C": 3, "D": 3}, {"B": 1, "D": 3, "E": 3}, {"C": 4}, {"E": 3, "F": 3})):
+        stage = Stage(home / str(number), [Part({"A": 3}), Part({"B": 3}), *fails, Part(change)], worse={"BC"}, noise=0.4)
+        stage.play(1, 1)
+        check(stage)
+        found = next(record for record in stage.records if record.nudge and record.nudge.kind == "restart")
+        ended.append((found.status, bool(found.experiment.onto), bool(found.experiment.joined)))
+    assert ended == [("keep", True, False), ("keep", True, False), ("discard", True, True), ("keep", True, True)]

@@ -71,7 +71,9 @@ def facts(record: Record) -> list[tuple[str, str]]:
         found += [("Asked again", _again(each)) for each in proposal.tries[:FACTS]]
         found += [("Dropped", ", ".join(proposal.dropped[:FACTS]))]
     found += [("Started", record.started.replace("T", " ")[:16]), ("Base", record.experiment.base[:10])]
-    found += [("Joined", f"with {record.experiment.onto[:10]}, merged meanwhile" if record.experiment.onto else "")]
+    found += [("Asked for", " ".join((record.nudge.kind, *record.nudge.of)) + ", being stuck" if record.nudge else "")]
+    if onto := record.experiment.onto:
+        found += [("Joined", f"with {onto[:10]}, merged meanwhile") if record.experiment.joined else ("In place of", onto[:10])]
     return [*found, ("Sandbox", f"{record.sandbox}, profile {record.profile}, harness {record.harness}")]
 
 

@@ -14,7 +14,7 @@ from harness.noise import degrees, noise
 from harness.report import sealed, text
 from harness.report.progress import Picture
 from harness.report.spent import Spent
-from harness.summary import duration
+from harness.summary import duration, helped, nudges
 
 NEAR = 5
 SIGMAS_95 = 1.96
@@ -87,6 +87,9 @@ def figures(records: list[Record], time: Spent) -> list[tuple[str, str, str]]:
         where = "GPU busy" if any("gpu" in run.hardware for r in records[:1] for run in r.measurements) else "busy with runs"
         share = text.percent(time.busy) if time.busy <= 1.005 else f"{time.busy:.1f} at a time"
         found += [(where, share, f"{duration(time.timed)} of timed runs")]
+    if asked := nudges(records):
+        tried, good = map(sum, zip(*asked.values(), strict=True))
+        found += [("kept when stuck", f"{good:,} of {tried:,}", helped(asked))]
     paid = [used.usd for record in records if (used := view.usage(record))]
     if paid:
         known = sum(usd or 0.0 for usd in paid)

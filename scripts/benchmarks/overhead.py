@@ -101,7 +101,8 @@ from `run.save()` until the whole tree is dead; `load` is the part of the evalua
 {runs}
 
 A cache is filled by the run before, as a kept experiment's would be; `compiled` counts the files that a run added to its own.
-Where `train.py` compiles nothing, both are the same. In the timed window nothing else of the harness is started.
+Where `train.py` compiles nothing, both are the same. In the timed window nothing else of that run is started;
+for what others may do meanwhile, see [overlap.md](overlap.md).
 
 ## Importing torch
 
