@@ -11,13 +11,14 @@ import time
 
 from harness import __version__, git, refs, submitting
 from harness.beginning import draft
+from harness.decisions import pending
 from harness.keeping import keep_or_drop
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
-from harness.review import take_up
+from harness.review import carry_out, take_up
 from harness.steps import Step, reached
 from harness.stopping import over
 from harness.stuck import nudge
@@ -37,9 +38,11 @@ async def research(night: Night) -> str:
         for record in unsettled:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
-        while not (reason := over(night)):
+        while not (reason := over(night)) or decisions_left(night):
             if accepted := take_up(night):
                 take_off(under_way, night, accepted)
+            elif reason:
+                await night.flight.change(IDLE_S)
             elif room(night) and (submitted := submitting.begin(night)):
                 take_off(under_way, night, submitted)
             elif not night.ready():
@@ -49,6 +52,13 @@ async def research(night: Night) -> str:
             else:
                 await night.flight.change(IDLE_S)
     return reason
+
+
+def decisions_left(night: Night) -> bool:
+    """Whether a night that is over has still to do what people decided: to merge it, or to measure it for that."""
+    if night.interrupt.soon or not pending(night.repo, night.ledger.tag):
+        return False
+    return bool(carry_out(night.ledger))
 
 
 def room(night: Night) -> bool:

@@ -14,6 +14,7 @@ from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit,
 from harness.ledger import Ledger
 from harness.models import Record, Status, UserError
 from harness.report.lineage import lineage
+from harness.stacks import marks
 from harness.state import StateFolder
 
 OPEN = "open"  # an experiment without a verdict
@@ -101,6 +102,8 @@ def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOpt
         emit(record.model_dump(mode="json"))
     else:
         typer.echo(view.full(record, lambda name: ledger.text(record, name)))
+        if record.status == "waiting" and (mark := marks(ledger, record)):
+            typer.echo(f"\n{mark}: see `harness review {record.id}`")
 
 
 def diff(experiment: ExperimentArgument, tag: TagOption = None) -> None:
