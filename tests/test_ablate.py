@@ -138,6 +138,7 @@ def test_in_review_a_person_decides(merged: Lab) -> None:
     assert "range(3)" not in merged.git("show", "autoresearch/t:toy/solution.py")
 
 
+@pytest.mark.heavy
 def test_what_a_forge_squashed_or_rebased_is_asked_as_well(merged: Lab) -> None:
     """A second clone merges with one commit and no second parent, as the button "Squash and merge" does."""
     merged.agent("fifth", "sed -i 's/^total = 3.1/total = 3.05/' toy/solution.py; NOTE", "Merge 5")

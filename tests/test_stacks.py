@@ -105,7 +105,13 @@ def test_what_was_built_on_a_rejected_one_is_measured_without_it(stack: Lab) -> 
     assert stack.git("show", "autoresearch/t:toy/solution.py") == LINES.replace("B = 2.0", "B = 1.0").strip()
     assert stack.git("rev-parse", "autoresearch/t^{tree}") == record(stack, "0005")["experiment"]["tree"]
     assert not stack.git("branch", "--contains", record(stack, "0001")["experiment"]["commit"], "autoresearch/t")
-    stack.harness("reject", "3")
+
+
+@pytest.mark.heavy
+def test_what_conflicts_without_the_rejected_one_is_refused_and_nothing_more_is_built_on_it(stack: Lab) -> None:
+    for name in ("1", "3"):
+        stack.harness("reject", name)
+    stack.harness("accept", "2")
     refused = stack.harness("accept", "4", code=1).stderr
     assert "cannot be merged: it was built on rejected 0001, 0003 and changed the same lines of toy/solution.py" in refused
     assert "built on rejected 0001, 0003: cannot be merged: it changed the same lines" in stack.harness("review").stdout
@@ -234,6 +240,7 @@ def test_several_at_once_make_one_stack_of_measured_trees(home: Path, kills: lis
     check(stage)
 
 
+@pytest.mark.heavy
 def test_noise_is_judged_against_the_winner(home: Path) -> None:
     stage = winners(home, [], noise=0.2)
     found = {each.judged: each for each in stage.records}
