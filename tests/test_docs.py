@@ -22,7 +22,7 @@ def pasted(page: str, cwd: Path, tmp_path: Path) -> str:
     (tools / "harness").write_text(f"#!/bin/sh\nexec '{sys.executable}' -c 'from harness.cli import main; main()' \"$@\"\n")
     (tools / "harness").chmod(0o755)
     env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path), "GIT_CONFIG_SYSTEM": "/dev/null"}
-    env |= {f"GIT_{who}_{what}": "you@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    (tmp_path / ".gitconfig").write_text("[user]\n\tname = you\n\temail = you@localhost\n")
     done = subprocess.run(["bash", "-ec", "\n".join(blocks)], cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
