@@ -10,7 +10,7 @@ from __future__ import annotations
 from harness import git, prompt
 from harness.beginning import draft, with_change
 from harness.guards import ONLY_MEASURED
-from harness.ledger import BASELINE
+from harness.merges import merges
 from harness.models import Proposal, Record, Value
 from harness.night import Night
 from harness.proposal import TITLE_CHARS
@@ -55,12 +55,7 @@ async def ablate(night: Night, keep: bool) -> list[Left]:
 
 def standing_merges(night: Night) -> list[tuple[str, Record]]:
     """The merges of the lab branch that were not taken back, with the records of what they merged, oldest first."""
-    by_commit = {record.experiment.commit: record for record in night.ledger.records()}
-    commit, first, found = night.ledger.tip(), night.ledger.get(BASELINE).experiment.base, []
-    while commit != first:
-        parents = git.parents(night.repo, commit)
-        found += [(commit, by_commit[parent]) for parent in parents[1:] if parent in by_commit]
-        commit = parents[0]
+    found = merges(night.ledger, night.ledger.tip())
     gone = {record.proposal.reverts for _, record in found if record.proposal}
     return [(merge, r) for merge, r in reversed(found) if r.id not in gone and not (r.proposal and r.proposal.reverts)]
 
@@ -83,7 +78,7 @@ async def _without(night: Night, merge: str, merged: Record, keep: bool) -> Left
 
 def _begin(night: Night, merged: Record, files: dict[str, str | None], keep: bool) -> Record:
     """A new experiment: the tip without a merge."""
-    record, text = draft(night, ABLATE)
+    record, text = draft(night, ABLATE, base=night.ledger.tip())
     proposal = Proposal(
         title=f"Take back {merged.id}: {prompt.title(merged)}"[:TITLE_CHARS],
         hypothesis=f"What came after {merged.id} may have made it needless.",
@@ -126,8 +121,11 @@ def _says(record: Record, found: Left) -> str:
         return "not finished"
     if found.taken_back:
         return f"not needed: taken back by {record.id}"
-    if verdict.status == "keep":
+    if record.status == "waiting":
         return f"not needed: whether it is taken back is for a person to decide, see `harness review {record.id}`"
+    if verdict.status == "keep":  # what was accepted late is one more experiment, and may have been discarded
+        again = record.review.again if record.review else None
+        return f"not needed, but {f'{again} did not take it back' if again else 'a person did not want it taken back'}"
     if verdict.status in ("crash", "invalid"):
         return "needed: without it the code does not run"
     if verdict.status == "void" or found.worth is None:

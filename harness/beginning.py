@@ -11,11 +11,11 @@ from harness.proposal import added, slug
 from harness.steps import Step, reached
 
 
-def draft(night: Night, agent: str, program: str = "") -> tuple[Record, str]:
-    """The record of the next experiment, on the incumbent, and the text of the program in force. Nothing is written yet."""
+def draft(night: Night, agent: str, program: str = "", base: str = "") -> tuple[Record, str]:
+    """A record of the next experiment, on the incumbent or another `base`, and the program in force. Nothing is written yet."""
     number = int(night.ledger.records()[-1].id) + 1
     text, blob = night.program(program)
-    experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent, base=night.ledger.tip())
+    experiment = Experiment(id=f"{number:04d}", tag=night.ledger.tag, agent=agent, base=base or night.head())
     return new_record(experiment, night.task, night.sandbox, __version__, blob), text
 
 

@@ -102,15 +102,19 @@ class Ledger:
         return tip
 
     def incumbent(self, commit: str | None = None) -> Record:
-        """The record of the lab branch's tip, or of an earlier commit of it: the last kept experiment, or the baseline."""
+        """Whose measurement the lab branch's tip has, or an earlier commit of it, or a winner in review; else the baseline's."""
         commit = commit or self.tip()
         baseline = self.get(BASELINE)
         if commit == baseline.experiment.base:
             return baseline
-        tree, merged = git.tree(self.repo, commit), git.parents(self.repo, commit)[1:]
+        tree, (first, *merged) = git.tree(self.repo, commit), git.parents(self.repo, commit) or [""]
         for record in reversed(self.records()):
+            if record.review and record.judged == commit:  # a winner that waits, and that the search went on from
+                return record
             if record.review and record.merged and self.tree(record) == tree:  # a forge's commit may have other parents
                 return record
+        if merged and tree == git.tree(self.repo, first):  # it only took in what was merged elsewhere
+            return self.incumbent(first)
         for record in reversed(self.records()):
             if record.experiment.commit in merged:
                 return record
@@ -148,10 +152,12 @@ class Ledger:
         assert commit is not None
         assert judged is not None
         assert record.values, f"{record.id} would be merged, and nothing measured {judged}"
-        if tip != record.ground:
-            if tip is None or not self._is_merged(commit, record.ground, tip):
-                raise self._moved(tip)
+        if tip is None:
+            raise self._moved(tip)
+        if self._is_merged(commit, record.ground, tip):
             return
+        if tip != record.ground and git.tree(self.repo, tip) != git.tree(self.repo, record.ground):
+            raise self._moved(tip)
         if refs.checked_out(self.repo, self.lab):
             raise checked_out(self.tag)
         merge = git.commit(self.repo, git.tree(self.repo, judged), [tip, commit], merge_message(record, verdict))

@@ -43,7 +43,7 @@ async def measure(night: Night, record: Record) -> Record:
             return conclude(night, record, *vetoed)
         if isinstance(verdict, Verdict):
             return conclude(night, record, verdict)
-        if verdict == "control" and not stale and await control(night):
+        if verdict == "control" and not stale and await control(night, record.ground):
             continue
         if (measured := await run_once(night, record, CONFIRM if record.measurements else SCREEN)) is None:
             return record
@@ -88,7 +88,7 @@ def in_place(night: Night, record: Record, verdict: judge.Next) -> Record | None
     refuted = record.experiment.joined and verdict.status not in ("keep", "void")
     if not refuted and not merging.stale(night, record, verdict):
         return None
-    experiment = record.experiment.model_copy(update={"onto": night.ledger.tip(), "joined": None})
+    experiment = record.experiment.model_copy(update={"onto": night.head(record), "joined": None})
     rival = record.model_copy(update={"experiment": experiment})
     return rival if merging.promising(decide(night, rival)) else None
 
@@ -105,8 +105,8 @@ async def repeat(night: Night, record: Record, times: int) -> Record:
     return record
 
 
-async def control(night: Night) -> bool:
-    """Run the incumbent once more; whether that said anything. One that fails now is seen in its record and ends nothing.
+async def control(night: Night, commit: str) -> bool:
+    """Run the incumbent at a commit once more; whether that said anything. A failure is seen in its record and ends nothing.
 
     Where somebody else has that done already, it is done when they are: it is everybody's incumbent.
     """
@@ -114,7 +114,7 @@ async def control(night: Night) -> bool:
         async with night.controlling:
             return True
     async with night.controlling:
-        incumbent = night.ledger.incumbent()
+        incumbent = night.ledger.incumbent(commit)
         measured = await run_once(night, incumbent, CONFIRM)
         if measured is not None:
             add(night, night.ledger.get(incumbent.id), measured)
@@ -123,15 +123,15 @@ async def control(night: Night) -> bool:
 
 async def control_if_due(night: Night) -> None:
     """Keep the bar honest: the judge says when the incumbent's own value has to be measured again."""
-    while not night.interrupt.soon and judge.control_due(*_standing(night, night.ledger.tip())):
-        if not await control(night):
+    while not night.interrupt.soon and judge.control_due(*_standing(night, head := night.head())):
+        if not await control(night, head):
             return
 
 
 def forget(night: Night) -> None:
     """Remove the values of each item, except of the incumbent's commit and of those that may take its place."""
     candidates = {experiment for experiment in night.flight if night.ledger.get(experiment).state != "closed"}
-    night.state.forget_items(night.ledger.tag, candidates | {night.ledger.incumbent().id})
+    night.state.forget_items(night.ledger.tag, candidates | {night.ledger.incumbent(night.head()).id})
 
 
 def add(night: Night, record: Record, measured: Measurement) -> Record:
@@ -210,5 +210,5 @@ def watch(night: Night, record: Record) -> Watcher | None:
 
 def against(night: Night) -> Against:
     """What the referee may compare a run of this night with."""
-    items = night.state.items(night.ledger.tag, night.ledger.incumbent().id)
+    items = night.state.items(night.ledger.tag, night.ledger.incumbent(night.head()).id)
     return Against(baseline=night.ledger.records()[0].measurements, items=items if items.is_file() else None)

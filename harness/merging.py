@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from harness import candidate, git, judge, prompt, repairing, stuck
 from harness.ledger import BASELINE
+from harness.messages import powerless
 from harness.models import Record, Verdict
 from harness.night import Night
 from harness.steps import Step, reached
@@ -39,7 +40,9 @@ Write `notes/EXPERIMENT.md` again.
 def stale(night: Night, record: Record, verdict: judge.Next) -> bool:
     """Whether a candidate is promising, and the incumbent another one than it is compared with."""
     begun = bool(record.runs or record.experiment.joined)
-    return promising(verdict) and begun and record.id != BASELINE and record.ground != night.ledger.tip()
+    if not promising(verdict) or not begun or record.id == BASELINE or record.ground == (head := night.head(record)):
+        return False
+    return git.tree(night.repo, record.ground) != git.tree(night.repo, head)  # accepted, the same tree has another commit
 
 
 def promising(verdict: judge.Next) -> bool:
@@ -51,14 +54,14 @@ def join(night: Night, record: Record) -> Record | None:
     """The record with the merge of its candidate and the incumbent of now, which is to be measured next; None where the texts
     conflict, or make together what no candidate may be. It is closed where they make the incumbent itself.
     """
-    experiment, tip = record.experiment, night.ledger.tip()
+    experiment, tip = record.experiment, night.head(record)
     assert experiment.commit is not None
     tree = on_top(night.repo, tip, experiment.commit, experiment.base).tree
     if not tree:
         return None
     if tree == git.tree(night.repo, tip):
         return night.close(record, Verdict(status="discard", reason="what was merged meanwhile has this change already"))
-    message = f"Join {record.id} with what was merged meanwhile: {prompt.title(record)}\n"
+    message = f"Join {record.id} with what was merged meanwhile: {powerless(prompt.title(record))}\n"
     joined = git.commit(night.repo, tree, [tip, experiment.commit], message)
     if candidate.problem(night.repo, night.task, night.start, joined):
         return None
@@ -98,7 +101,7 @@ def send_back(
     discarded = verdict.model_copy(update=update) if verdict else Verdict.model_validate(update)
     if rebased(record) or not record.of_an_agent or not night.agents:
         return night.close(record, discarded, texts)
-    return night.ledger.save(repairing.send_back(record, discarded, night.ledger.tip()), Step.SENT_BACK, texts)
+    return night.ledger.save(repairing.send_back(record, discarded, night.head(record)), Step.SENT_BACK, texts)
 
 
 def rebased(record: Record) -> bool:

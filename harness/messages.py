@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.models import Record, Verdict
 
 LONGEST = 200
+MENTION = re.compile(r"(@|#|\bGH-|!)(?=\w)", re.IGNORECASE)
+ISSUE = re.compile(r"\b(https?):(?=//\S+/(?:issues|pull|discussions|merge_requests)/\d)", re.IGNORECASE)
+ORDER = re.compile(r"\[((?:skip|no) (?:ci|actions)|(?:ci|actions) skip)\]", re.IGNORECASE)
+CREDIT = re.compile(r"^[ \t]*(?=(?:co-authored-by|signed-off-by|skip-checks)\s*:)", re.IGNORECASE | re.MULTILINE)
 
 
 def candidate_message(record: Record) -> str:
     """What `git log` says of a candidate."""
     assert record.proposal is not None
-    said = f"{record.proposal.title}\n\n{record.proposal.hypothesis}".rstrip()
+    said = spoken(record)
     return f"{said}\n\n{text(origin(record))}"
 
 
@@ -26,7 +32,25 @@ def merge_message(record: Record, verdict: Verdict) -> str:
         "Runs": f"{len(runs)} ({', '.join(how)})",
     }
     what = "simplify" if verdict.simpler else "keep"
-    return f"{what}: {proposal.title}\n\n{verdict.reason}.\n\n{proposal.hypothesis}".rstrip() + f"\n\n{text(facts)}"
+    title, _, hypothesis = spoken(record).partition("\n\n")
+    return f"{what}: {title}\n\n{verdict.reason}.\n\n{hypothesis}".rstrip() + f"\n\n{text(facts)}"
+
+
+def spoken(record: Record) -> str:
+    """Title and hypothesis for a commit that may be pushed: what an agent wrote orders nothing; a person's words stay."""
+    assert record.proposal is not None
+    said = f"{record.proposal.title}\n\n{record.proposal.hypothesis}".rstrip()
+    return said if record.submitted else powerless(said)
+
+
+def powerless(words: str, joint: str = " ") -> str:
+    """Words that mention nobody, refer to no issue and close none, credit nobody and skip no check when a forge reads them.
+
+    What forges look for: https://docs.github.com/en/get-started/writing-on-github, "Linking a pull request to an issue" and
+    "Skipping workflow runs". A `joint` parts the sign from the name.
+    """
+    parted = MENTION.sub(rf"\1{joint}", ISSUE.sub(rf"\1{joint}:", words))
+    return CREDIT.sub("> ", ORDER.sub(r"(\1)", parted))
 
 
 def author(record: Record) -> tuple[str, str]:
@@ -45,7 +69,7 @@ def origin(record: Record) -> dict[str, str]:
     if record.wish and record.wish.kind == "submission":
         return {**found, "Submitted-by": _line(record.wish.by)}
     found["Agent"] = agent
-    return {**found, "Idea-by": _line(record.wish.by), "Idea": _line(record.wish.text)} if record.wish else found
+    return {**found, "Idea-by": _line(record.wish.by), "Idea": powerless(_line(record.wish.text))} if record.wish else found
 
 
 def text(facts: dict[str, str]) -> str:

@@ -36,8 +36,8 @@ def open_mirror(path: Path, tag: str) -> git.Repo:
     return mirror
 
 
-def reflect(mirror: git.Repo, source: git.Repo, ref: str, first: str) -> None:
-    """Bring `ref` up to date with `source`. The history begins at the commit `first`, as in a shallow clone.
+def reflect(mirror: git.Repo, source: git.Repo, ref: str, first: str, base: str) -> None:
+    """Bring `ref` up to date with `source`, and `base`. The history begins at the commit `first`, as in a shallow clone.
 
     Copied by objects rather than by a fetch: it costs the same on a repository of gigabytes, and works from a shallow clone.
     """
@@ -46,7 +46,7 @@ def reflect(mirror: git.Repo, source: git.Repo, ref: str, first: str) -> None:
     roots = shallow.read_text().split() if shallow.exists() else []
     if first not in roots:
         shallow.write_text("".join(f"{root}\n" for root in [*roots, first]))
-    commits, waiting = [], [tip]
+    commits, waiting = [], [tip, base]
     while waiting:
         if (name := waiting.pop()) not in mirror and name not in commits:
             commits.append(name)

@@ -24,6 +24,7 @@ from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
 from harness.protocols import Agent, Cancel, Line
 from harness.scheduling import Flight, Pool, aside, conduct
+from harness.stacks import Stacks
 from harness.state import Status
 from harness.steps import Step, reached
 
@@ -228,6 +229,16 @@ class Night(Bench):
             await asyncio.sleep(LOOK_S)
         self.workers.close()
         self.places.close()
+
+    def head(self, record: Record | None = None) -> str:
+        """The incumbent's commit, which the search goes on from: the lab's tip, or a winner that waits (`review_base: winner`).
+
+        What was accepted, or takes a merge back, is about the tip alone.
+        """
+        about_tip = record and (record.again_of or (record.proposal and record.proposal.reverts))
+        if about_tip or (self.task.merge, self.task.review_base) != ("review", "winner"):
+            return self.ledger.tip()
+        return Stacks(self.ledger).head()
 
     def close(self, record: Record, verdict: Verdict, texts: dict[str, str] | None = None) -> Record:
         """Write the verdict into the record; the branches follow in `Ledger.settle`. In review, what is kept waits."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from harness import judge
+from harness.messages import powerless
 from harness.models import Record
 from harness.proposal import printable
 from harness.protocols import Offer
 
 TITLE, TEXT, CELL = 120, 6000, 300  # characters
 JOINER = "\u2060"  # a word joiner, which nobody sees: it parts a sign from its name
-MENTION = re.compile(r"(@|#|\bGH-|!)(?=\w)", re.IGNORECASE)
 
 
-def offer(record: Record, remote: str, into: str) -> Offer:
-    """What people see of an experiment. `remote` is the forge's name in this repository."""
+def offer(record: Record, remote: str, into: str, mark: str = "", picture: Sequence[str] = ()) -> Offer:
+    """What people see of an experiment. `remote` is the forge's name in this repository, `mark` says what it was built on.
+
+    `picture` is Markdown of ours (chart.py).
+    """
     experiment, verdict, proposal = record.experiment, record.verdict, record.proposal
     assert experiment.branch is not None
     assert experiment.commit is not None
@@ -26,10 +30,12 @@ def offer(record: Record, remote: str, into: str) -> Offer:
     parts = [
         f"<!-- harness experiment {experiment.tag}/{record.id} {experiment.commit} -->",
         f"**{label}**: {quoted(verdict.reason, 2 * CELL)}",
+        *(["", f"**{mark}**"] if mark else []),
         "",
         fenced(f"{proposal.title}\n\n{proposal.hypothesis}".strip()),
         "",
         *evidence(record),
+        *(["", *picture] if picture else []),
         "",
         "To measure it yourself, from your clone:",
         "",
@@ -91,5 +97,5 @@ def quoted(text: str, most: int = CELL) -> str:
 
 
 def unlinked(text: str) -> str:
-    """Text in which `@user`, `#12` and `GH-12` are no references."""
-    return MENTION.sub(rf"\1{JOINER}", text)
+    """Text in which `@user`, `#12` and `GH-12` are no references, as it looks to people."""
+    return powerless(text, JOINER)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from harness import agents, caches, config, git, locks, mirror, preflight, refs, sandboxes, slots, starts, static, trusted
 from harness.agents import programs
@@ -49,6 +49,7 @@ class Settings(Value):
     workers: int | None = None
     slots: int | None = None
     review: bool | None = None
+    review_base: Literal["tip", "winner"] | None = None
 
 
 def find_task(top: Path, given: str | None) -> Path:
@@ -69,8 +70,17 @@ def load_task(settings: Settings) -> Task:
     asked = {name: value for name in Stop.model_fields if (value := getattr(settings, name, None)) is not None}
     stop = Stop(**{**task.stop.model_dump(), **asked})
     merge = None if settings.review is None else "review" if settings.review else "auto"
-    given = {"stop": stop, "workers": settings.workers, "slots": settings.slots, "merge": merge}
-    return task.model_copy(update={name: value for name, value in given.items() if value is not None})
+    given = {
+        "stop": stop,
+        "workers": settings.workers,
+        "slots": settings.slots,
+        "merge": merge,
+        "review_base": settings.review_base,
+    }
+    task = task.model_copy(update={name: value for name, value in given.items() if value is not None})
+    if settings.review_base == "winner" and task.merge == "auto":
+        raise UserError("--review-base is for nights in which what is kept waits for a person: add --review, or leave it out")
+    return task
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from harness.misses import near_misses
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
 from harness.patterns import editable_files, is_glob
+from harness.stacks import Stacks, names
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
 RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
@@ -49,7 +50,7 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         counts=counts(records),
         under_way=under_way(records),
         recent="\n".join(f"- {line(task, record)}" for record in records[-RECENT:]),
-        people=people(records),
+        people=people(records, task.review_base == "winner"),
     )
 
 
@@ -155,10 +156,11 @@ def _write_imported(folder: Path, ledger: Ledger, brought: imports.History) -> N
         (folder / f"{row.number}.patch").write_text(imports.patch(ledger.repo, row)[:PATCH_CHARS], "utf-8")
 
 
-def people(records: list[Record]) -> str:
+def people(records: list[Record], stacked: bool) -> str:
     """What the words of review mean, where there are any."""
+    where = "your worktree begins from the newest of them" if stacked else "so it is not in your worktree"
     meanings = {
-        "waiting": "kept, and no person has looked at it yet, so it is not in your worktree",
+        "waiting": f"kept, and no person has looked at it yet, {where}",
         "rejected": "kept by the harness, but a person did not want it merged; `experiment.md` has the reason",
         "accepted": "by a person, and measured again under a number of its own, together with what was merged since",
     }
@@ -181,6 +183,8 @@ def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) 
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
     text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
     text += "".join(f"{line}\n" for line in said(record))
+    if record.status == "waiting" and (gone := Stacks(ledger).rejected(record)):
+        text += f"it was built on {names(gone)}, which a person rejected\n"
     (folder / "experiment.md").write_text(text, "utf-8")
     if record.measurements:
         last = record.measurements[-1]

@@ -62,7 +62,7 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     agent = night.agent(record.experiment.agent)
     text, blob = night.program(agent.spec.program)
     begun = repairing.failed_try(record) or stuck.restarted(record)
-    base = record.experiment.base if begun else night.ledger.tip()  # it may have waited for an agent
+    base = record.experiment.base if begun else night.head()  # it may have waited for an agent
     experiment = record.experiment.model_copy(update={"agent": agent.spec.name, "base": base})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)
@@ -133,7 +133,7 @@ async def rest(night: Night, record: Record, seconds: float, why: Outcome) -> bo
 async def call(night: Night, record: Record, agent: Agent, worker: int, asked: str) -> Work | Verdict | None:
     """Have the agent work once in a worktree of its own; None when the user interrupted it."""
     base, tag, task, spec, records = record.experiment.base, night.ledger.tag, night.task, agent.spec, others(night, record)
-    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base)
+    mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base, base)
     patterns, blobs = task.editable, git.files(night.repo, base)
     place = night.state.worktree(tag, sessions.owner(spec, worker) if spec.context == "resume" else record.id)
     with worktree(night.mirror, f"{tag}-{record.id}", place, base) as folder:

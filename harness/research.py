@@ -11,13 +11,14 @@ import time
 
 from harness import __version__, git, refs, submitting
 from harness.beginning import draft
+from harness.decisions import pending
 from harness.keeping import keep_or_drop
 from harness.ledger import BASELINE, new_record
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
 from harness.proposing import propose
-from harness.review import take_up
+from harness.review import carry_out, take_up
 from harness.steps import Step, reached
 from harness.stopping import over
 from harness.stuck import base, nudge
@@ -37,9 +38,11 @@ async def research(night: Night) -> str:
         for record in unsettled:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
-        while not (reason := over(night)):
+        while not (reason := over(night)) or decisions_left(night):
             if accepted := take_up(night):
                 take_off(under_way, night, accepted)
+            elif reason:
+                await night.flight.change(IDLE_S)
             elif room(night) and (submitted := submitting.begin(night)):
                 take_off(under_way, night, submitted)
             elif not night.ready():
@@ -50,6 +53,13 @@ async def research(night: Night) -> str:
                 await night.flight.change(IDLE_S)
     night.board.end(reason)
     return reason
+
+
+def decisions_left(night: Night) -> bool:
+    """Whether a night that is over has still to do what people decided: to merge it, or to measure it for that."""
+    if night.interrupt.soon or not pending(night.repo, night.ledger.tag):
+        return False
+    return bool(carry_out(night.ledger))
 
 
 def room(night: Night) -> bool:
@@ -86,7 +96,7 @@ def begin(night: Night) -> Record:
     record, text = draft(night, agent.spec.name, agent.spec.program)
     wish = idea_for(agent.spec, night.repo, records)
     asked = None if wish else nudge(agent.spec, records)
-    experiment = record.experiment.model_copy(update={"base": base(night.ledger, asked)})
+    experiment = record.experiment.model_copy(update={"base": base(night.ledger, night.head(), asked)})
     record = record.model_copy(update={"experiment": experiment, "wish": wish, "nudge": asked})
     return night.ledger.save(record, Step.BEGUN, {"program.md": text})
 

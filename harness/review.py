@@ -2,7 +2,8 @@
 
 In review, a kept experiment stays on its branch. Accepting it merges it when the merge has the very tree that was measured.
 When the lab branch went on meanwhile, the merge is a combination that nobody measured: then its tree becomes an experiment of
-its own, on today's tip, and the judge decides about that. Either way only measured trees are merged.
+its own, on today's tip, and the judge decides about that. Either way only measured trees are merged. Where winners were built on
+each other (stacks.py), they are accepted in that order; one that was built on a rejected one is measured again without it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from harness.ledger import Ledger, checked_out, now
 from harness.messages import merge_message
 from harness.models import Decision, Record, Review, UserError
 from harness.night import Night
+from harness.stacks import Stacks, names
 from harness.steps import Step, reached
-from harness.threeway import on_top
+from harness.threeway import Combined, on_top
 
 US = "the harness"
 
 
 def waiting(ledger: Ledger) -> list[Record]:
-    """The experiments that wait for a person, oldest first."""
-    return [record for record in ledger.records() if record.status == "waiting"]
+    """The experiments that wait for a person, oldest first, each after what it was built on."""
+    return Stacks(ledger).waiting()
 
 
 def check(ledger: Ledger, record: Record, kind: str) -> None:
-    """A UserError when this decision cannot be carried out, or not any more."""
+    """A UserError when this decision cannot be carried out, or not any more; what is accepted before it is accepted first."""
     tag, review = ledger.tag, record.review
     if review is None or review.ruling is not None:
         why = "was not kept" if record.verdict and record.verdict.status != "keep" else "is not closed yet"
@@ -40,10 +42,12 @@ def check(ledger: Ledger, record: Record, kind: str) -> None:
         raise UserError(
             f"experiment {record.id} does not wait for review, it {why}: `harness show {record.id} --tag {tag}` says more"
         )
-    if kind == "accept" and (names := conflicts(ledger, record)):
+    if kind == "accept" and not (stacks := Stacks(ledger)).first(record) and (files := conflicts(ledger, record)):
+        gone = stacks.rejected(record)
+        why = f"it was built on rejected {names(gone)} and" if gone else "what was merged since it began"
         raise UserError(
-            f"experiment {record.id} cannot be merged: what was merged since it began changed the same lines of "
-            f"{', '.join(names)}; reject it, or merge its branch {record.experiment.branch} by hand on one of your own"
+            f"experiment {record.id} cannot be merged: {why} changed the same lines of {', '.join(files)}; "
+            f"reject it, or merge its branch {record.experiment.branch} by hand on one of your own"
         )
     if kind == "accept" and refs.checked_out(ledger.repo, ledger.lab):
         raise checked_out(tag)
@@ -75,15 +79,28 @@ def is_merged(ledger: Ledger, commit: str) -> bool:
 
 def carry_out(ledger: Ledger) -> list[Pending]:
     """Carry out what people decided; what is left of it needs a measurement first. Only for the holder of the tag's lock."""
-    left = []
-    for each in pending(ledger.repo, ledger.tag).values():
-        record = ledger.get(each.experiment)
+    left, decided = [], pending(ledger.repo, ledger.tag)
+    if not decided:
+        return []
+    for record in Stacks(ledger).ordered(map(ledger.get, decided)):
+        each = decided[record.id]
         ruling = Review(decisions=each.made).ruling
-        if ruling and ruling.kind == "accept" and record.status == "waiting" and not measured(ledger, record):
-            left.append(each)
-            continue
+        if ruling and ruling.kind == "accept" and record.status == "waiting":
+            if under := [other for other in Stacks(ledger).first(record) if other.id not in decided]:
+                put_off(ledger, each, record, f"{names(under)}, which it was built on, still waits")
+                continue
+            if not measured(ledger, record):
+                left.append(each)
+                continue
         conclude(ledger, each, record)
     return left
+
+
+def put_off(ledger: Ledger, accepted: Pending, record: Record, why: str) -> None:
+    """Let an accepted experiment wait on, since it cannot be merged, with a comment that says why."""
+    comment = Decision(kind="comment", reason=f"accepted, but not merged: {why}", by=US, at=now())
+    made = [each for each in accepted.made if each.kind == "comment"]
+    conclude(ledger, Pending(record.id, [*made, comment], accepted.commit), record)
 
 
 def conclude(ledger: Ledger, done: Pending, record: Record, again: str | None = None) -> None:
@@ -128,9 +145,19 @@ def signed(decision: Decision) -> str:
 def take_up(night: Night) -> Record | None:
     """Carry out what people decided; the experiment that was opened for it and has to be measured, or None."""
     for each in carry_out(night.ledger):
-        if record := again(night, each):
+        if not held_up(night.ledger, night.ledger.get(each.experiment)) and (record := again(night, each)):
             return record
+    carry_out(night.ledger)  # what was put off just now may hold up others
     return None
+
+
+def held_up(ledger: Ledger, record: Record) -> bool:
+    """Whether what an experiment was built on is about to be merged, or being measured for that."""
+    for under in Stacks(ledger).below(record):
+        again = under.review.again if under.review else None
+        if under.status == "waiting" or (again and ledger.get(again).state != "closed"):
+            return True
+    return False
 
 
 def again(night: Night, accepted: Pending) -> Record | None:
@@ -142,23 +169,22 @@ def again(night: Night, accepted: Pending) -> Record | None:
     record = next((each for each in ledger.records() if each.again_of == old.id), None)  # a kill came before the last step
     if record is None:
         made = on_top(night.repo, tip, commit, old.experiment.base)
-        if refused := obstacle(night, made.conflicts, made.tree, commit):
-            comment = Decision(kind="comment", reason=f"accepted, but not merged: {refused}", by=US, at=now())
-            made_by = [each for each in accepted.made if each.kind == "comment"]
-            conclude(ledger, Pending(old.id, [*made_by, comment], accepted.commit), old)
+        if refused := obstacle(night, old, made):
+            put_off(ledger, accepted, old, refused)
             return None
         record = reopened(night, old, made.changed)
     conclude(ledger, accepted, old, record.id)
     return record if record.state != "closed" and record.id not in night.flight else None  # a resumed night is at it already
 
 
-def obstacle(night: Night, conflicts: list[str], tree: str, commit: str) -> str:
+def obstacle(night: Night, old: Record, made: Combined) -> str:
     """Why a change cannot be measured on top of the tip; empty when it can."""
-    if conflicts:
-        return f"what was merged since it began changed the same lines of {', '.join(conflicts)}"
-    if twin := tried_before(night, tree):
+    assert old.experiment.commit is not None
+    if made.conflicts:
+        return f"what was merged since it began changed the same lines of {', '.join(made.conflicts)}"
+    if (twin := tried_before(night, made.tree)) and twin != old.id:  # that one was judged together with what it was built on
         return f"together with what was merged since it began it is what was tried as {twin}"
-    merged = git.commit(night.repo, tree, [commit], "a merge to look at\n")
+    merged = git.commit(night.repo, made.tree, [old.experiment.commit], "a merge to look at\n")
     return candidate.problem(night.repo, night.task, night.start, merged) or ""
 
 
@@ -167,6 +193,6 @@ def reopened(night: Night, old: Record, changed: dict[str, str | None]) -> Recor
     assert old.proposal is not None
     story = f"{old.proposal.hypothesis}\n\nExperiment {old.id}, which a person accepted, on top of what was merged since.".strip()
     told: dict[str, object] = {"hypothesis": story, "usage": None, "tries": [], "notebook": "", "seconds": 0.0}
-    record, text = draft(night, old.experiment.agent)
+    record, text = draft(night, old.experiment.agent, base=night.ledger.tip())
     record = record.model_copy(update={"proposal": old.proposal.model_copy(update=told), "again_of": old.id})
     return with_change(night, record, changed, {"program.md": text})

@@ -202,6 +202,8 @@ class Task(Written):
     """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
     merge: Literal["auto", "review"] = "auto"
     """Whether what is kept is merged at once, or waits on its branch for a person: `harness review`."""
+    review_base: Literal["tip", "winner"] = "tip"
+    """In review, what the search goes on from: the tip of the lab branch, or the newest winner that waits."""
     budget: Budget = Budget()
     """What one experiment may cost."""
     limits: Limits = Limits()

@@ -53,7 +53,7 @@ def by_money(night: Night) -> str | None:
 def by_target(night: Night) -> str | None:
     """What is believed of the incumbent is as good as was asked for: one lucky run ends no night."""
     metric, target = night.task.metric, night.task.stop.target
-    if target is None or (value := night.ledger.incumbent().value) is None or metric.gain(target, value) < 0:
+    if target is None or (value := night.ledger.incumbent(night.head()).value) is None or metric.gain(target, value) < 0:
         return None
     return f"the target is reached: {metric.name} {metric.shown(value)}, asked for was {target:g}"
 

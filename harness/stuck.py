@@ -63,10 +63,12 @@ def restarted(record: Record) -> bool:
     return record.nudge is not None and record.nudge.kind == "restart" and not made_anew
 
 
-def base(ledger: Ledger, asked: Nudge | None) -> str:
-    """The commit that a change begins on: the lab branch's tip, or for a restart where its incumbent was merged."""
+def base(ledger: Ledger, head: str, asked: Nudge | None) -> str:
+    """The commit that a change begins on: the incumbent's, or for a restart where an earlier incumbent was merged."""
+    if asked is None or asked.kind != "restart":
+        return head
     commit = ledger.tip()
-    while asked and asked.kind == "restart" and ledger.incumbent(commit).id not in asked.of:
+    while ledger.incumbent(commit).id not in asked.of:
         commit = git.parents(ledger.repo, commit)[0]
     return commit
 

@@ -139,6 +139,8 @@ def _next(records: list[Record], kept: list[Record]) -> dict[str, str]:
     """Commands that are worth a thought now, and what for."""
     tag = f"--tag {records[0].experiment.tag}"
     found = {}
+    if any(record.status == "waiting" for record in records):
+        found[f"harness review {tag}"] = "what waits for you, with its evidence"
     if kept:
         found[f"git log --first-parent autoresearch/{records[0].experiment.tag}"] = "what was merged, with its evidence"
         found[f"harness certify {tag}"] = "how good it really is: fresh seeds, sealed data where the task has any"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import git, locks, refs, review
+from harness.chart import picture
 from harness.commits import author, descends
 from harness.decisions import decide, pending
 from harness.ledger import Ledger, checked_out, now
@@ -19,6 +20,7 @@ from harness.offers import offer
 from harness.proposal import printable
 from harness.protocols import Answer, Forge, Offer
 from harness.remote import Remote, tracked
+from harness.stacks import Stacks, marks
 from harness.steps import Step, reached
 
 MOST_CHARS = 300  # of what a forge says of people
@@ -49,7 +51,7 @@ class Link:
 
     def offer(self, record: Record) -> Offer:
         """What the forge is to show of a record."""
-        return offer(record, self.remote, self.branch)
+        return offer(record, self.remote, self.branch, marks(self.ledger, record), picture(self.ledger, record))
 
     def offered(self) -> list[Record]:
         """The experiments whose branch is, or was, on the forge because of us."""
@@ -78,17 +80,29 @@ def listen(link: Link) -> None:
     decided = pending(link.repo, link.ledger.tag)
     waiting = [record for record in link.offered() if record.status == "waiting" and record.id not in decided]
     answers = link.forge.answers([link.offer(record) for record in waiting]) if waiting else {}
-    for record in waiting:
-        if answer := answers.get(record.id):
+    answers = with_stacks(link, answers)
+    for record in review.waiting(link.ledger):
+        if (answer := answers.get(record.id)) and record.id not in decided:
             hear(link, record, answer, lab)
+
+
+def with_stacks(link: Link, answers: dict[str, Answer]) -> dict[str, Answer]:
+    """The answers, and that of whoever merged an experiment to those that it was built on: they came along."""
+    stacks, found = Stacks(link.ledger), dict(answers)
+    for name, answer in answers.items():
+        for under in stacks.first(link.ledger.get(name)) if answer.kind == "accept" else []:
+            if answers.get(under.id, answer).kind == "reject" or under.id not in answers:
+                found[under.id] = Answer("accept", answer.by, reason=f"merged with {name}, which was built on it")
+    return found
 
 
 def hear(link: Link, record: Record, answer: Answer, lab: str | None) -> None:
     """One person's answer as a decision; what cannot be merged here any more is rejected, with the reason."""
     merged = answer.merged if answer.merged and lab and _known(link.repo, answer.merged, lab) else None
     kind, reason, by = answer.kind, printable(answer.reason)[:MOST_CHARS], printable(answer.by)[:MOST_CHARS]
-    if kind == "accept" and (names := review.conflicts(link.ledger, record)):
-        reason = f"merged by {by}, but what was merged here before changed the same lines of {', '.join(names)}"
+    under = Stacks(link.ledger).first(record)
+    if kind == "accept" and not under and (files := review.conflicts(link.ledger, record)):
+        reason = f"merged by {by}, but what was merged here before changed the same lines of {', '.join(files)}"
         kind, by, merged = "reject", review.US, None
     decide(link.repo, link.ledger.tag, record.id, Decision(kind=kind, reason=reason, by=by, at=now(), merged=merged))
     link.say(f"{record.id}: {kind}ed by {by}")

@@ -68,6 +68,7 @@ class Stage:
     """A repository and a play: the parts by experiment, how long runs take by experiment, the steps at which it is killed.
 
     `worse` are pairs of lines that do each other harm when both are changed: their gains are not additive.
+    `asked`: further settings of the night.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Stage:
     interrupts: list[int] = field(default_factory=list)
     worse: set[str] = field(default_factory=set)
     noise: float = 0.0
+    asked: dict[str, object] = field(default_factory=dict)
     made: list[tuple[str, int]] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     prompts: dict[str, list[str]] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class Stage:
         """A night, resumed after each kill and each interrupt; why it ended at last."""
         many = len(self.parts) if experiments is None else experiments
         settings = Settings(task=str(self.path / "toy/task.yaml"), tag="t", agents=["player"], sandbox="none")
-        settings = settings.model_copy(update={"experiments": many, "workers": workers, "slots": slots})
+        settings = settings.model_copy(update={"experiments": many, "workers": workers, "slots": slots, **self.asked})
         while True:
             self.dead = False
             interrupt = Interrupt()
@@ -265,7 +267,7 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         record = candidates[parents[1]]
         assert record.verdict is not None
         assert record.verdict.status == "keep"
-        assert record.ground == parents[0]
+        assert git.tree(repo, record.ground) == git.tree(repo, parents[0])
         assert record.judged is not None
         assert git.tree(repo, tip) == git.tree(repo, record.judged), "a tree was merged that was not measured"
         assert any(run.commit == record.judged and run.status == "ok" for run in record.measurements)

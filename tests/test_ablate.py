@@ -136,3 +136,41 @@ def test_in_review_a_person_decides(merged: Lab) -> None:
     assert merged.git("rev-parse", "autoresearch/t") == tip
     merged.harness("accept", "6")
     assert "range(3)" not in merged.git("show", "autoresearch/t:toy/solution.py")
+
+
+@pytest.mark.heavy
+def test_what_a_forge_squashed_or_rebased_is_asked_as_well(merged: Lab) -> None:
+    """A second clone merges with one commit and no second parent, as the button "Squash and merge" does."""
+    merged.agent("fifth", "sed -i 's/^total = 3.1/total = 3.05/' toy/solution.py; NOTE", "Merge 5")
+    merged.agent("sixth", "sed -i 's/^# here/print(1, 2, 3)/' toy/solution.py; sed -i 's/3.05/3.02/' toy/solution.py; NOTE")
+    subprocess.run(["git", "init", "-q", "--bare", str(merged.path.parent / "bare.git")], check=True)
+    merged.git("remote", "add", "origin", "../bare.git")
+    who = {f"GIT_{who}_{what}": "g@h" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    for number, agent, how in ((5, "fifth", ("merge", "--squash")), (6, "sixth", ("cherry-pick", "-n"))):
+        merged.harness("run", "--tag", "t", "--review", "--agent", agent, "--experiments", str(number))
+        merged.harness("review", "--push")
+        other = Lab(merged.path.parent / f"theirs-{number}", {**merged.env, **who})
+        bare, branch = str(merged.path.parent / "bare.git"), merged.git("branch", "--list", f"exp/t/000{number}*").strip()
+        subprocess.run(["git", "clone", "-q", "-b", "autoresearch/t", bare, str(other.path)], env=other.env, check=True)
+        other.git(*how, f"origin/{branch}")
+        other.git("commit", "-qm", f"their words for {number}")
+        other.git("push", "-q", "origin", "autoresearch/t")
+        merged.harness("sync")
+        assert merged.git("log", "-1", "--format=%s %P", "autoresearch/t").split()[:4] == ["their", "words", "for", str(number)]
+        assert len(merged.git("log", "-1", "--format=%P", "autoresearch/t").split()) == 1
+    found = ablated(merged)
+    assert [each["id"] for each in found] == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert found[4]["says"] == "later merges build on it, so it cannot be taken out alone"
+    assert (found[5]["says"], found[5]["worth"]) == ("still helps", pytest.approx(0.03))
+    tip = merged.git("rev-parse", "autoresearch/t")
+    without = merged.git("show", f"refs/experiments/t/{found[5]['experiment']}:record.json")
+    commit = json.loads(without)["experiment"]["commit"]
+    assert merged.git("diff", f"{tip}~1", commit) == ""  # to leave it out is the tree before it
+
+
+@pytest.mark.heavy
+def test_what_a_person_rejects_to_take_back_is_said(merged: Lab) -> None:
+    merged.harness("resume", "--tag", "t", "--review")
+    assert ablated(merged, "--keep")[2]["status"] == "waiting"
+    merged.harness("reject", "6")
+    assert ablated(merged, "--keep")[2]["says"] == "not needed, but a person did not want it taken back"

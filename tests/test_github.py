@@ -56,6 +56,7 @@ def test_pull_requests_are_opened_once_and_a_merge_there_is_taken_over(there: La
         "| distance | 2.00 |",
         "Because it may help.",
         "git fetch origin exp/t/0001-lower-a && harness measure",
+        'xychart-beta\n  x-axis ["0000", "0001"]\n  y-axis "distance"',
     ):
         assert wanted in first["body"]
     there.harness("review", "--push")

@@ -73,3 +73,19 @@ def test_a_remote_has_to_be_there(there: Lab) -> None:
     )
     there.git("remote", "set-url", "backup", str(Path("..") / "gone.git"))
     assert "cannot be reached" in there.harness("sync", code=1).stderr
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("how", [["--no-ff", "-m", "good"], ["--ff-only"]])
+def test_what_was_rejected_here_and_merged_there_is_taken_in_without_its_change(there: Lab, how: list[str]) -> None:
+    night(there, "a")
+    there.harness("review", "--push")
+    other = clone(there)
+    other.git("merge", "-q", *how, "origin/exp/t/0001-lower-a")
+    other.git("push", "-q", "origin", "autoresearch/t")
+    there.harness("reject", "1")
+    there.harness("sync")
+    assert statuses(there) == ["keep", "rejected"]
+    assert there.git("diff", "main", "autoresearch/t") == ""
+    there.harness("run", "--tag", "t", "--agent", "b", "--experiments", "2")  # the baseline is what it has to beat
+    assert statuses(there) == ["keep", "rejected", "keep"]

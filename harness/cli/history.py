@@ -17,6 +17,7 @@ from harness.live import Live
 from harness.models import Record, Status, UserError
 from harness.reader import Reader
 from harness.report.lineage import lineage
+from harness.stacks import marks
 
 OPEN = "open"  # an experiment without a verdict
 
@@ -116,6 +117,8 @@ def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOpt
         emit(record.model_dump(mode="json"))
     else:
         typer.echo(view.full(record, lambda name: ledger.text(record, name)))
+        if record.status == "waiting" and (mark := marks(ledger, record)):
+            typer.echo(f"\n{mark}: see `harness review {record.id}`")
 
 
 def diff(experiment: ExperimentArgument, tag: TagOption = None) -> None:

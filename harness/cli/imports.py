@@ -56,7 +56,7 @@ def measure_imported(repo: git.Repo, tag: str, name: str) -> Record:
     assert row.commit is not None
     parents = git.parents(repo, row.commit)
     with at_work(repo, remembered(repo, tag).model_copy(update={"agents": []})) as (night, _):
-        tip = git.commit_of(repo, night.ledger.lab)
+        tip = night.head()
         made = on_top(repo, tip, row.commit, parents[0]) if len(parents) == 1 else Combined()
         if why := "is a merge or a first commit" if len(parents) != 1 else untriable(night, made):
             raise UserError(f"{name} cannot be tried on autoresearch/{tag}, it {why}: port it by hand, see docs/migrate.md")
@@ -73,7 +73,7 @@ def untriable(night: Night, made: Combined) -> str:
     """Why an imported change, on top of the tip, cannot be an experiment; empty when it can."""
     if made.conflicts:
         return "does not merge into it"
-    commit = git.commit(night.repo, made.tree, [night.ledger.tip()], "A change to look at\n")
+    commit = git.commit(night.repo, made.tree, [night.head()], "A change to look at\n")
     return "changes nothing" if not made.changed else candidate.problem(night.repo, night.task, night.start, commit) or ""
 
 

@@ -24,6 +24,7 @@ from harness.cli.options import (
     NewTagOption,
     PlateauOption,
     ProfileOption,
+    ReviewBaseOption,
     ReviewOption,
     SandboxOption,
     SlotsOption,
@@ -61,6 +62,7 @@ def run(
     workers: WorkersOption = None,
     slots: SlotsOption = None,
     review: ReviewOption = None,
+    review_base: ReviewBaseOption = None,
     start: StartOption = None,
 ) -> None:
     """Start a night, or continue the one with the same tag, until a stop condition or Ctrl-C."""
@@ -68,7 +70,8 @@ def run(
     stop = {"experiments": experiments, "hours": hours, "cost_usd": cost_usd, "plateau": plateau, "target": target, "at": at}
     extent = {**stop, "workers": workers, "slots": slots}
     settings = asked(repo, task, tag, profile, sandbox, agent, extent, fallback, start)
-    settings = settings.model_copy(update={"review": review} if review is not None else {})
+    said = {"review": review, "review_base": review_base}
+    settings = settings.model_copy(update={name: value for name, value in said.items() if value is not None})
     work(repo, settings)
 
 
@@ -85,11 +88,13 @@ def resume(
     workers: WorkersOption = None,
     slots: SlotsOption = None,
     review: ReviewOption = None,
+    review_base: ReviewBaseOption = None,
 ) -> None:
     """Continue a night after Ctrl-C, a stop condition or a crash, with the options it was started with."""
     repo = git.open_repo(Path.cwd())
     new = {"agents": agent, "experiments": experiments, "hours": hours, "cost_usd": cost_usd, "fallback": fallback}
     new |= {"plateau": plateau, "target": target, "at": at, "workers": workers, "slots": slots, "review": review}
+    new["review_base"] = review_base
     settings = remembered(repo, latest(repo, tag))
     settings = settings.model_copy(update={name: value for name, value in new.items() if value is not None})
     work(repo, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -67,6 +67,10 @@ SlotsOption = Annotated[
 ReviewOption = Annotated[
     bool | None,
     typer.Option("--review/--merge", help="What is kept waits for `harness review`; or is merged at once.", show_default=False),
+]
+ReviewBaseOption = Annotated[
+    Literal["tip", "winner"] | None,
+    typer.Option(help="In review, the search goes on from the lab's tip, or from the newest winner.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TaskArgument = Annotated[

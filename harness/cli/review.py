@@ -12,10 +12,11 @@ from harness import forges, git, locks, prompt, syncing, view
 from harness import review as reviewing
 from harness.cli.nights import at_work, remembered
 from harness.cli.options import ExperimentArgument, JsonOption, TagOption, emit, latest
-from harness.decisions import decide, pending
+from harness.decisions import Pending, decide, pending
 from harness.ledger import Ledger, now
 from harness.models import Decision, Record, UserError
 from harness.research import advance
+from harness.stacks import Stacks, marks, names
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it ends in the record, and agents read it.")]
 RemoteOption = Annotated[
@@ -23,7 +24,7 @@ RemoteOption = Annotated[
 ]
 Kind = Literal["accept", "reject", "comment"]
 KEYS: dict[str, Kind] = {"a": "accept", "r": "reject", "c": "comment"}
-ASK = "[a]ccept  [r]eject  [c]omment  [s]kip  [q]uit "
+ASK = "[a]ccept{with_it}  [r]eject  [c]omment  [s]kip  [q]uit "
 
 
 def review(
@@ -47,9 +48,9 @@ def review(
         found = [chosen]
     said = pending(repo, ledger.tag)
     if as_json:
-        emit([record.model_dump(mode="json") for record in found])
+        emit([{**record.model_dump(mode="json"), "stack": stack(ledger, record)} for record in found])
     elif sys.stdin.isatty() and sys.stdout.isatty():
-        walk(ledger, [record for record in found if record.id not in said])
+        walk(repo, ledger.tag, [record.id for record in found if record.id not in said])
         finish(repo, ledger.tag)
     elif experiment is not None:
         typer.echo(shown(ledger, found[0]))
@@ -57,23 +58,36 @@ def review(
         typer.echo(listing(ledger, found, set(said)))
 
 
-def walk(ledger: Ledger, found: list[Record]) -> None:
+def walk(repo: git.Repo, tag: str, found: list[str]) -> None:
     """One after the other, until all are seen or the person has enough."""
     if not found:
         typer.echo("nothing waits for review")
-    for number, record in enumerate(found, 1):
+    for number, name in enumerate(found, 1):
+        ledger = Ledger(repo, tag)  # anew: what was decided before may be carried out by now
+        record = ledger.get(name)
+        if name in pending(repo, tag) or record.status != "waiting":
+            continue
         typer.echo(f"\n{shown(ledger, record)}\n")
-        while (key := ask(f"{record.id}, {number} of {len(found)}: {ASK}")) in KEYS:
+        under = names(Stacks(ledger).first(record))
+        question = ASK.format(with_it=f" with {under}" if under else "")
+        while (key := ask(f"{record.id}, {number} of {len(found)}: {question}")) in KEYS:
             reason = typer.prompt("why", default="", show_default=False)
             try:
-                say(ledger, record, KEYS[key], reason)
+                say(ledger, record, KEYS[key], reason, stack=True)
             except UserError as refused:
                 typer.echo(str(refused))
                 continue
             if KEYS[key] != "comment":
+                carry_out(repo, tag)
                 break
         if key == "q":
             return
+
+
+def stack(ledger: Ledger, record: Record) -> dict[str, list[str]]:
+    """What a record was built on and is not part of the lab: what has to be accepted first, and what was rejected."""
+    stacks = Stacks(ledger)
+    return {"first": [each.id for each in stacks.first(record)], "rejected": [each.id for each in stacks.rejected(record)]}
 
 
 def ask(question: str) -> str:
@@ -94,8 +108,15 @@ def shown(ledger: Ledger, record: Record) -> str:
 
 def standing(ledger: Ledger, record: Record) -> str:
     """What accepting an experiment would mean now."""
-    if names := reviewing.conflicts(ledger, record):
-        return f"cannot be merged: what was merged since changed the same lines of {', '.join(names)}"
+    mark = marks(ledger, record)
+    if Stacks(ledger).first(record):
+        sound = Stacks(ledger).sound(record)
+        return f"{mark}; then would be merged as it was measured" if sound else f"{mark}; then would be measured again on top"
+    said, since = (f"{mark}: ", "it") if mark else ("", "what was merged since")
+    if files := reviewing.conflicts(ledger, record):
+        return f"{said}cannot be merged: {since} changed the same lines of {', '.join(files)}"
+    if mark:
+        return f"{said}would be measured again without it, and merged when its gain survives that"
     if reviewing.measured(ledger, record):
         return "would be merged as it was measured"
     return "would be measured again, on top of what was merged since, and merged when its gain survives that"
@@ -128,9 +149,14 @@ def link(ledger: Ledger, remote: str | None) -> syncing.Link:
     return syncing.Link(ledger, forge, name, typer.echo)
 
 
-def accept(experiment: ExperimentArgument, tag: TagOption = None, reason: ReasonOption = "") -> None:
+def accept(
+    experiment: ExperimentArgument,
+    tag: TagOption = None,
+    reason: ReasonOption = "",
+    stack: Annotated[bool, typer.Option("--stack", help="And before it what it was built on and waits, too.")] = False,
+) -> None:
     """Merge an experiment that waits: as it was measured, or measured again on top of what was merged since."""
-    rule(experiment, tag, "accept", reason)
+    rule(experiment, tag, "accept", reason, stack)
 
 
 def reject(experiment: ExperimentArgument, tag: TagOption = None, reason: ReasonOption = "") -> None:
@@ -138,15 +164,19 @@ def reject(experiment: ExperimentArgument, tag: TagOption = None, reason: Reason
     rule(experiment, tag, "reject", reason)
 
 
-def rule(experiment: str, tag: str | None, kind: Kind, reason: str) -> None:
-    """Decide about one experiment."""
+def rule(experiment: str, tag: str | None, kind: Kind, reason: str, stack: bool = False) -> None:
+    """Decide about one experiment, or also about those that it was built on."""
     repo = git.open_repo(Path.cwd())
     ledger = Ledger(repo, latest(repo, tag))
-    say(ledger, ledger.get(experiment), kind, reason)
+    said, upon = say(ledger, ledger.get(experiment), kind, reason, stack), Stacks(ledger).upon(ledger.get(experiment))
     finish(repo, ledger.tag)
-    if not pending(repo, ledger.tag):
-        ledger = Ledger(repo, ledger.tag)
-        typer.echo(outcome(ledger, ledger.get(experiment)))
+    if pending(repo, ledger.tag):
+        return
+    ledger = Ledger(repo, ledger.tag)
+    for record in said:
+        typer.echo(outcome(ledger, ledger.get(record.id)))
+    if kind == "reject" and upon:
+        typer.echo(f"{names(upon)} built on it, and would be measured again without it: see `harness review`")
 
 
 def outcome(ledger: Ledger, record: Record) -> str:
@@ -159,30 +189,47 @@ def outcome(ledger: Ledger, record: Record) -> str:
     return f"{record.id} {words.get(record.status, record.status)}"
 
 
-def say(ledger: Ledger, record: Record, kind: Kind, reason: str) -> None:
-    """Note a decision, if it can be carried out."""
+def say(ledger: Ledger, record: Record, kind: Kind, reason: str, stack: bool = False) -> list[Record]:
+    """Note a decision, if it can be carried out; with a `stack`, what waits below is accepted, too. What was decided about."""
+    decided = pending(ledger.repo, ledger.tag)
+    about = {name: [each.kind for each in found.made if each.kind != "comment"] for name, found in decided.items()}
     reviewing.check(ledger, record, kind)
-    before = pending(ledger.repo, ledger.tag).get(record.id)
-    if before and (earlier := [each.kind for each in before.made if each.kind != "comment"]):
-        raise UserError(f"experiment {record.id} is about to be {earlier[0]}ed: wait until the night at work did that")
-    decision = Decision(kind=kind, reason=" ".join(reason.split()), by=git.person(ledger.repo), at=now())
-    decide(ledger.repo, ledger.tag, record.id, decision)
+    if kinds := about.get(record.id):
+        raise UserError(f"experiment {record.id} is about to be {kinds[0]}ed: wait until the night at work did that")
+    under = [each for each in Stacks(ledger).first(record) if kind == "accept" and not about.get(each.id)]
+    if under and not stack:
+        raise UserError(
+            f"experiment {record.id} was built on {names(under)}, to be accepted first: "
+            f"`harness accept {record.id} --stack --tag {ledger.tag}` accepts them and it"
+        )
+    for each in (*under, record):
+        reviewing.check(ledger, each, kind)
+        decision = Decision(kind=kind, reason=" ".join(reason.split()), by=git.person(ledger.repo), at=now())
+        decide(ledger.repo, ledger.tag, each.id, decision)
+    return [*under, record]
 
 
 def finish(repo: git.Repo, tag: str) -> None:
     """Carry out what was decided, or leave it to the night that is at work on the tag."""
     if not pending(repo, tag):
         return
-    try:
-        with locks.hold(repo, tag):
-            left = reviewing.carry_out(Ledger(repo, tag))
-    except UserError:
-        if not locks.held(repo, tag):
-            raise
+    if (left := carry_out(repo, tag)) is None:
         typer.echo(f"a night is at work on {tag!r}: it carries that out in a moment")
-        return
-    if left:
+    elif left:
         settings = remembered(repo, tag).model_copy(update={"agents": []})
         with at_work(repo, settings) as (night, _):
             while not night.interrupt.soon and (record := reviewing.take_up(night)):
                 night.conduct(advance(night, record))
+        if pending(repo, tag):
+            typer.echo(f"decided, and not carried out yet: `harness resume --tag {tag}` goes on")
+
+
+def carry_out(repo: git.Repo, tag: str) -> list[Pending] | None:
+    """Carry out what needs no measurement, and say what does; None when that is for the night that is at work on the tag."""
+    try:
+        with locks.hold(repo, tag):
+            return reviewing.carry_out(Ledger(repo, tag))
+    except UserError:
+        if not locks.held(repo, tag):
+            raise
+        return None

@@ -23,5 +23,5 @@ def get(repo: git.Repo, remote: str | None) -> tuple[str, Forge]:
     if place := address(url):
         return chosen, GitHub(*place)
     if os.path.lexists(url) or "://" not in url:
-        url = str(Path(git.root(repo), url)) if ":" not in url else url
+        url = os.path.normpath(Path(git.root(repo), url)) if ":" not in url else url
     return chosen, Local(repo, url)

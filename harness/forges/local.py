@@ -33,7 +33,9 @@ class Local:
         for offer in offers:
             lab = labs[offer.into]
             if lab and (merged := held_by(self._repo, lab, offer.commit)):
-                answers[offer.experiment] = Answer("accept", author(self._repo, merged), merged)
+                fast = merged == offer.commit  # its author is the agent, and who moved the branch is not told
+                who = f"somebody at {self.url}" if fast else author(self._repo, merged)
+                answers[offer.experiment] = Answer("accept", who, merged)
             elif f"refs/heads/{offer.branch}" not in found:
                 answers[offer.experiment] = Answer("reject", f"somebody at {self.url}", reason="its branch was deleted there")
         return answers
