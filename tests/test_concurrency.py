@@ -15,7 +15,8 @@ from stage import NAMES, Part, Stage, check
 
 numbers = st.sampled_from([1, 2, 3, 4, 4, 4, 6, 8, 99])
 changes = st.dictionaries(st.sampled_from(NAMES), numbers, min_size=1, max_size=2)
-parts = st.builds(Part, change=changes, takes=st.integers(1, 9), again=changes | st.just({}))
+variants = st.just(()) | st.lists(changes, max_size=4).map(tuple)
+parts = st.builds(Part, change=changes | st.just({}), takes=st.integers(1, 9), again=changes | st.just({}), variants=variants)
 plays = st.fixed_dictionaries(
     {
         "parts": st.lists(parts, min_size=2, max_size=7),
