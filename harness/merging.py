@@ -6,7 +6,7 @@ that conflict, or a gain that does not survive the join, go back to the agent on
 now. What fails again is discarded as not additive.
 
 Variants of one idea are made on one base, and the values of a grid conflict with each other. So where one of them was merged, the
-next takes its place, and no agent is asked: all were on the table.
+next takes its place. If it is not better there no agent is asked: all were on the table.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def conclude(night: Night, record: Record, verdict: Verdict, alone: judge.Next, 
     """Carry a verdict over a joined candidate into its record. `alone` is what the judge says of it on its own base."""
     if verdict.status in ("keep", "void"):
         return night.close(record, verdict, texts)
-    if isinstance(alone, Verdict) and alone.status == "keep":
+    beaten = grid.merged_siblings(night.ledger.records(), record)  # by a variant that its agent had made beside it
+    if isinstance(alone, Verdict) and alone.status == "keep" and not beaten:
         return send_back(night, record, f"joined with it, {verdict.reason}", verdict, texts)
     if verdict.status != "discard":
         verdict = Verdict(status="discard", reason=f"joined with what was merged meanwhile, it fails: {verdict.reason}")
@@ -102,8 +103,7 @@ def send_back(
     """Have the idea made anew on the incumbent of now, or discard it when that was done already."""
     update = {"status": "discard", "reason": f"not additive: {why}"}
     discarded = verdict.model_copy(update=update) if verdict else Verdict.model_validate(update)
-    beaten = grid.merged_siblings(night.ledger.records(), record)  # by a variant that its agent had made beside it
-    if rebased(record) or beaten or not record.of_an_agent or not night.agents:
+    if rebased(record) or not record.of_an_agent or not night.agents:
         return night.close(record, discarded, texts)
     return night.ledger.save(repairing.send_back(record, discarded, night.ledger.tip()), Step.SENT_BACK, texts)
 

@@ -197,6 +197,22 @@ def test_a_variant_that_crashes_goes_back_alone(home: Path) -> None:
     check(stage)
 
 
+def test_a_conflict_with_what_somebody_else_merged_sends_a_variant_back(home: Path) -> None:
+    first, other = Part({"B": 4}, 3, variants=({"A": 4},)), Part({"A": 3})
+    stage = Stage(home, [first, other, Part({"E": 60}, 9), Part({}, again={"D": 4})])
+    stage.play(2, 1, 4)
+    variant = next(each for each in stage.records if each.variant and each.variant.n == 2)
+    assert variant.status == "keep"
+    assert variant.proposal is not None
+    assert [each.verdict.reason for each in variant.proposal.tries if each.verdict] == [
+        "not additive: the texts of both changes conflict"
+    ]
+    (asked,) = stage.prompts[variant.id]
+    assert "# Make your idea anew" in asked
+    assert "variants of your idea" not in asked
+    check(stage)
+
+
 def test_the_same_as_what_waits_is_no_new_idea(home: Path) -> None:
     """Another agent that makes what is to be tried next is turned back, before it costs a run."""
     stage = Stage(home, [Part({"A": 60}, variants=({"B": 61}, {"B": 62}, {"B": 63})), Part({"B": 63}, takes=3)], runs=[9])
@@ -236,6 +252,6 @@ def test_killed_once(lab: Lab, step: Step, nth: str, undisturbed: dict[str, Any]
     lab.agent("gridder", GRID, "Steps towards three")
     if mortal(lab, "kill", step.name, nth, *RUN) == -9:
         assert lab.strays() == []
-        subprocess.run(["git", "gc", "-q", "--prune=now"], cwd=lab.path, env=lab.env, check=True)
+        subprocess.run(["git", "prune", "--expire=now"], cwd=lab.path, env=lab.env, check=True)
         lab.harness(*RUN)
     same(outcome(lab), undisturbed)
