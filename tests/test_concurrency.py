@@ -38,7 +38,8 @@ def night(play: dict[str, object], kills: list[int], interrupts: list[int], work
         assert reason == f"{len(stage.parts)} experiments are done"
         check(stage)
         assert len(stage.records) == len(stage.parts) + 1
-        assert stage.most_waiting <= max(workers, slots) + slots * (workers > 1)  # those that were sent back are let in
+        several = max(workers, slots)  # those that were sent back, and after a kill those that were being run, are let in
+        assert stage.most_waiting <= several + slots * (several > 1)
         repeated = len(stage.made) - len(set(stage.made))
         assert repeated <= (len(kills) + len(interrupts)) * slots, "more runs were made again than were cut off"
         return stage
