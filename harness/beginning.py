@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import __version__, git
+from harness import __version__, git, grid
 from harness.ledger import new_record
 from harness.messages import author, candidate_message
 from harness.models import Experiment, Record
@@ -35,14 +35,15 @@ def with_change(night: Night, record: Record, files: dict[str, str | None], text
     return night.ledger.save(record, Step.PROPOSED, texts)
 
 
-def tried_before(night: Night, tree: str) -> str | None:
-    """The id of an experiment that had this very tree, or a try that did."""
+def tried_before(night: Night, tree: str, waiting: bool = True) -> str | None:
+    """The id of an experiment that had this very tree, or a try that did, or, with `waiting`, a variant that is to be tried."""
     for record in night.ledger.records():
         void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
         earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
         if (tree in (record.experiment.tree, joined_tree(night, record)) and not void) or tree in earlier:
             return record.id
-    return None
+    pending = grid.waiting(night.ledger.records()) if waiting else []
+    return next((first.id for first, _, each in pending if each.commit and git.tree(night.repo, each.commit) == tree), None)
 
 
 def joined_tree(night: Night, record: Record) -> str | None:

@@ -92,13 +92,13 @@ def harvest(folder: Path, patterns: list[str], size: int, before: Snapshot, note
     if len(changed) + len(deleted) > MAX_CHANGED_FILES:
         raise Unusable(f"{len(changed) + len(deleted)} files were changed, {MAX_CHANGED_FILES} are the most")
     for name in changed:
-        _check_place(name, before)
+        check_place(name, before)
     files = {name: read_file(folder, name, size) for name in changed}
     if sum(map(len, files.values())) > MAX_CHANGED * size:
         raise Unusable(f"the changed files are larger than {MAX_CHANGED * size >> 10} KiB together")
-    written = _note(folder, "NOTEBOOK.md", len(notebook.encode()) + MAX_NOTE_BYTES)
+    written = note(folder, "notes/NOTEBOOK.md", len(notebook.encode()) + MAX_NOTE_BYTES)
     added = written.removeprefix(notebook).strip() if written != notebook else ""
-    experiment = _note(folder, "EXPERIMENT.md", MAX_NOTE_BYTES).strip()
+    experiment = note(folder, "notes/EXPERIMENT.md").strip()
     return Harvest(files, experiment, added[-MAX_NOTE_BYTES:], _dropped(before, after, patterns)[:50], deleted)
 
 
@@ -107,7 +107,7 @@ def _differs(state: str, before: str | None) -> bool:
     return state != before and not (state == FOLDER and before is None)
 
 
-def _check_place(name: str, before: Snapshot) -> None:
+def check_place(name: str, before: Snapshot) -> None:
     """Refuse what git would take and nobody wants: odd names, and a file in the place of a folder, a link or another file."""
     if not name.isprintable() or len(name) > MAX_NAME_CHARS:
         raise Unusable(f"{name[:80]!r} is not a name for a file")
@@ -166,8 +166,8 @@ def _text(data: bytes, name: str) -> bytes:
     return data
 
 
-def _note(folder: Path, name: str, limit: int) -> str:
-    """A file of notes/, or nothing where there is none that can be taken."""
+def note(folder: Path, name: str, limit: int = MAX_NOTE_BYTES) -> str:
+    """A text that an agent wrote for people and for others, or nothing where there is none that can be taken."""
     with suppress(Unusable):
-        return read_file(folder, f"notes/{name}", limit).decode("utf-8")
+        return read_file(folder, name, limit).decode("utf-8")
     return ""

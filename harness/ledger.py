@@ -83,7 +83,8 @@ class Ledger:
         contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
         named = record.judged or experiment.base if step in (Step.BEGUN, Step.PROPOSED, Step.JOINED) else None
-        parents = [parent for parent in (before, named) if parent]
+        waiting = [each.commit for each in record.variants] if step is Step.PROPOSED else []  # no other ref names these
+        parents = [parent for parent in (before, named, *waiting) if parent]
         title = record.proposal.title if record.proposal else experiment.agent
         subject = f"{record.id} {record.verdict.status if record.verdict else record.state}: {title}"
         commit = git.commit(self.repo, git.tree_of(self.repo, contents, before), parents, f"{subject}\n")

@@ -5,15 +5,19 @@ texts, and its other runs are made on that: they test the combination, and only 
 that conflict, or a gain that does not survive the join, go back to the agent once, to make the idea anew on the incumbent of
 now. What fails again is discarded as not additive. A restart, which was made on an earlier incumbent on purpose, may before that
 turn out to be better than the incumbent of now as it is, and then takes the place of what was merged since.
+
+Variants of one idea are made on one base, and the values of a grid conflict with each other. So where one of them was merged, the
+next takes its place. If it is not better there no agent is asked: all were on the table.
 """
 
 from __future__ import annotations
 
-from harness import candidate, git, judge, prompt, repairing, stuck
+from harness import candidate, git, grid, judge, prompt, repairing, stuck
 from harness.ledger import BASELINE
 from harness.messages import powerless
 from harness.models import Record, Verdict
 from harness.night import Night
+from harness.proposal import added
 from harness.steps import Step, reached
 from harness.threeway import on_top
 
@@ -56,18 +60,37 @@ def join(night: Night, record: Record) -> Record | None:
     """
     experiment, tip = record.experiment, night.head(record)
     assert experiment.commit is not None
-    tree = on_top(night.repo, tip, experiment.commit, experiment.base).tree
+    tree = on_top(night.repo, tip, experiment.commit, experiment.base).tree or instead(night, record, tip)
     if not tree:
         return None
     if tree == git.tree(night.repo, tip):
         return night.close(record, Verdict(status="discard", reason="what was merged meanwhile has this change already"))
+    if tree == experiment.tree:  # it has everything that was merged meanwhile, so its runs are what they would be
+        return joined_by(night, record, None, tip)
     message = f"Join {record.id} with what was merged meanwhile: {powerless(prompt.title(record))}\n"
     joined = git.commit(night.repo, tree, [tip, experiment.commit], message)
     if candidate.problem(night.repo, night.task, night.start, joined):
         return None
     reached(Step.JOIN_WRITTEN)
-    experiment = experiment.model_copy(update={"onto": tip, "joined": joined})
-    return night.ledger.save(record.model_copy(update={"experiment": experiment}), Step.JOINED)
+    return joined_by(night, record, joined, tip)
+
+
+def joined_by(night: Night, record: Record, joined: str | None, tip: str) -> Record:
+    """The record of what is compared with `tip` from now on, with how much code that adds to it."""
+    experiment, proposal = record.experiment.model_copy(update={"onto": tip, "joined": joined}), record.proposal
+    assert proposal is not None
+    before, after = (git.files(night.repo, commit) for commit in (tip, joined or experiment.commit or ""))
+    changed = {name: after.get(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    proposal = proposal.model_copy(update={"added": added(night.repo, before, changed)})
+    return night.ledger.save(record.model_copy(update={"experiment": experiment, "proposal": proposal}), Step.JOINED)
+
+
+def instead(night: Night, record: Record, tip: str) -> str:
+    """The tree of `tip` with a variant in the place of its sibling that was merged; empty where that cannot be."""
+    commit, siblings = record.experiment.commit, grid.merged_siblings(night.ledger.records(), record)
+    assert commit is not None
+    bases = [each.experiment.commit for each in siblings if each.experiment.base == record.experiment.base]
+    return next((tree for base in bases if base and (tree := on_top(night.repo, tip, commit, base).tree)), "")
 
 
 def named(record: Record, verdict: Verdict) -> Verdict:
@@ -85,7 +108,8 @@ def conclude(night: Night, record: Record, verdict: Verdict, alone: judge.Next, 
     """
     if verdict.status in ("keep", "void"):
         return night.close(record, verdict, texts)
-    if isinstance(alone, Verdict) and alone.status == "keep":
+    beaten = grid.merged_siblings(night.ledger.records(), record)  # by a variant that its agent had made beside it
+    if isinstance(alone, Verdict) and alone.status == "keep" and not beaten:
         why = f"joined with it, {verdict.reason}" if record.experiment.joined else verdict.reason
         return send_back(night, record, why, verdict, texts)
     if verdict.status != "discard":

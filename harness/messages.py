@@ -69,6 +69,7 @@ def origin(record: Record) -> dict[str, str]:
     if record.wish and record.wish.kind == "submission":
         return {**found, "Submitted-by": _line(record.wish.by)}
     found["Agent"] = agent
+    found |= {"Variant": record.variant.told} if record.variant else {}
     return {**found, "Idea-by": _line(record.wish.by), "Idea": powerless(_line(record.wish.text))} if record.wish else found
 
 

@@ -31,6 +31,8 @@ from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
 from harness.value import Value as Value
+from harness.variant import Sibling as Sibling
+from harness.variant import Variant as Variant
 
 Status = Literal["keep", "discard", "crash", "invalid", "void"]
 State = Literal["proposing", "measuring", "closed"]
@@ -168,7 +170,8 @@ class Record(Value):
     in the order of their merges, which is not that of their numbers where several were under way. `revived`: a person asked
     for the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
     `nudge`: what else its agent was asked for. `review`: it is, or was, for a person to decide whether it is merged.
-    `again_of`: the accepted experiment whose change this is, on top of what was merged since.
+    `again_of`: the accepted experiment whose change this is, on top of what was merged since. `variant`: which one of its
+    proposal's variants it is, where there are several; `variants`: the others that its agent left.
     """
 
     version: Literal[2] = 2
@@ -191,6 +194,8 @@ class Record(Value):
     nudge: Nudge | None = None
     review: Review | None = None
     again_of: str | None = None
+    variant: Sibling | None = None
+    variants: list[Variant] = []
 
     @property
     def submitted(self) -> bool:

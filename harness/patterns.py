@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md", "GEMINI.md", "QWEN.md", ".cursorrules", ".aider.conf.yml", ".mcp.json")
 INSTRUCTION_FOLDERS = (".claude", ".cursor", ".codex", ".gemini")
 NEVER = {name.casefold() for name in (*INSTRUCTIONS, *INSTRUCTION_FOLDERS, ".git", "git~1", "__pycache__")}
-OURS = ("lab", "notes")  # at the root of a worktree: what the harness tells agents, and what they tell it
+VARIANTS = "variants"  # where an agent leaves several variants of an idea, a numbered folder each
+OURS = ("lab", "notes", VARIANTS)  # at the root of a worktree: what the harness tells agents, and what they tell it
 
 
 def editable_files(patterns: Sequence[str], names: Iterable[str]) -> list[str]:

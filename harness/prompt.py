@@ -10,12 +10,12 @@ import shlex
 from pathlib import Path
 from string import Template
 
-from harness import git, imports, judge
+from harness import git, grid, imports, judge
 from harness.ledger import BASELINE, Ledger
 from harness.misses import near_misses
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
-from harness.patterns import editable_files, is_glob
+from harness.patterns import VARIANTS, editable_files, is_glob
 from harness.stacks import Stacks, names
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
@@ -26,11 +26,16 @@ LOG_CHARS = 6000
 PATCH_CHARS = 20_000
 PEOPLE, PEOPLE_CHARS = 10, 1000  # lines of what people said of an experiment, and characters of each
 NOTEBOOK_CHARS = 32_000
-COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title")
+COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title", "variant_of")
+SEVERAL = """\
+3. Only where one value would say little, or parts have to be tried alone and together: up to {most} variants of your idea,
+   beside your change or in its place. Each is a folder with the files that differ from the code of now, as in
+   `{folder}/1/{name}`, and an `EXPERIMENT.md` of its own. Each costs runs like any experiment: leave none that teaches nothing.
+"""
 
 
-def render(task: Task, program: str, records: list[Record], incumbent: Record, experiment: str) -> str:
-    """The prompt for one proposal; a placeholder without a value is our bug and raises KeyError."""
+def render(task: Task, program: str, records: list[Record], incumbent: Record, experiment: str, variants: int = 0) -> str:
+    """The prompt for one proposal, which may leave so many `variants`; a placeholder without a value is our bug: a KeyError."""
     metric, baseline = task.metric, next(record for record in records if record.id == BASELINE)
     return Template(TEMPLATE.read_text("utf-8")).substitute(
         program=program.strip(),
@@ -49,7 +54,8 @@ def render(task: Task, program: str, records: list[Record], incumbent: Record, e
         id=experiment,
         counts=counts(records),
         under_way=under_way(records),
-        recent="\n".join(f"- {line(task, record)}" for record in records[-RECENT:]),
+        recent="\n".join(recent(task, records)),
+        variants=several(task, variants) if variants else "",
         people=people(records, task.review_base == "winner"),
     )
 
@@ -102,6 +108,25 @@ def history(task: Task, records: list[Record]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def recent(task: Task, records: list[Record]) -> list[str]:
+    """The last experiments, a line each; variants of one idea stand together, where the first of them would."""
+    lines, shown = [], set[str]()
+    for record in records[-RECENT:]:
+        siblings = grid.family(records, record)
+        if len(siblings) > 1 and record.id not in shown:
+            lines.append(f"- {len(siblings)} variants of one idea:")
+        lines += [f"{'  ' * (len(siblings) > 1)}- {line(task, each)}" for each in siblings if each.id not in shown]
+        shown |= {each.id for each in siblings}
+    return lines
+
+
+def several(task: Task, most: int) -> str:
+    """How an agent leaves variants."""
+    single = len(task.editable) == 1 and not is_glob(task.editable[0])
+    name = Path(task.editable[0]).name if single else task.editable[0]
+    return SEVERAL.format(most=most, folder=VARIANTS, name=name)
+
+
 def row(task: Task, record: Record) -> tuple[str, ...]:
     """One experiment as the columns of history.tsv."""
     memory = max((m.peak_memory_mb for m in record.measurements), default=0.0) / 1024
@@ -113,6 +138,7 @@ def row(task: Task, record: Record) -> tuple[str, ...]:
         record.status,
         record.experiment.agent,
         title(record),
+        record.variant.of if record.variant else "-",
     )
 
 
@@ -146,7 +172,7 @@ def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -
         _write_imported(lab / "imported" / brought.name, ledger, brought)
     kept = [record for record in records if record.merged]
     for record in {each.id: each for each in (*kept[-KEPT:], *near[:KEPT], *records[:1], *records[-DETAILED:])}.values():
-        _write_experiment(lab / "experiments" / record.id, task, ledger, record)
+        _write_experiment(lab / "experiments" / record.id, task, ledger, record, grid.family(records, record))
 
 
 def _write_imported(folder: Path, ledger: Ledger, brought: imports.History) -> None:
@@ -177,11 +203,13 @@ def said(record: Record) -> list[str]:
     ]
 
 
-def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record) -> None:
+def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record, siblings: list[Record]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     proposal, verdict = record.proposal, record.verdict
     text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
     text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
+    if len(siblings) > 1:
+        text += f"variants of this idea:\n\n{history(task, siblings)}\n"
     text += "".join(f"{line}\n" for line in said(record))
     if record.status == "waiting" and (gone := Stacks(ledger).rejected(record)):
         text += f"it was built on {names(gone)}, which a person rejected\n"

@@ -33,11 +33,10 @@ def take(folder: Path, task: Task, before: Snapshot, notebook: str, litter: list
 def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, version: str) -> Proposal:
     """What the agent said of its change: EXPERIMENT.md, or else its last message."""
     spoke = outcome.kind in ("changed", "unchanged", "refused_file")
-    text = (found.experiment if found else "") or (said.text if spoke else "")
-    first, _, rest = text.partition("\n")
+    title, hypothesis = titled((found.experiment if found else "") or (said.text if spoke else ""))
     return Proposal(
-        title=printable(first).lstrip("# ").strip()[:TITLE_CHARS] or ("untitled change" if spoke else "no proposal"),
-        hypothesis=printable(rest).strip()[:TEXT_CHARS],
+        title=title or ("untitled change" if spoke else "no proposal"),
+        hypothesis=hypothesis,
         agent_version=version,
         seconds=round(ended.seconds, 3),
         exit_code=ended.code,
@@ -45,6 +44,12 @@ def describe(ended: Exit, said: Said, found: Harvest | None, outcome: Outcome, v
         dropped=[printable(name) for name in (found.dropped if found else [])],
         notebook=printable(found.notebook if found else ""),
     )
+
+
+def titled(text: str) -> tuple[str, str]:
+    """What an agent wrote of its change, as title and hypothesis; empty where it wrote none."""
+    first, _, rest = text.partition("\n")
+    return printable(first).lstrip("# ").strip()[:TITLE_CHARS], printable(rest).strip()[:TEXT_CHARS]
 
 
 def nothing_changed(outcome: Outcome) -> Verdict:

@@ -8,18 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, wishes
+from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, variants, wishes
 from harness.beginning import tried_before, with_change
 from harness.harvest import Harvest, snapshot
+from harness.leavings import Left, leavings
 from harness.ledger import BASELINE
 from harness.models import Outcome, Record, Try, Verdict
 from harness.night import PAUSES, Night
 from harness.outcome import Said
-from harness.patterns import editable_files
+from harness.patterns import VARIANTS, editable_files
 from harness.proposal import added, describe, nothing_changed, take
 from harness.protocols import Agent, Cancel, Exit
 from harness.scheduling import aside
 from harness.steps import Step, reached
+from harness.variants import Change
 from harness.workspace import agent_box, link_inputs, show_papers, worktree
 
 AGAIN = ("rate_limited", "network")
@@ -35,7 +37,8 @@ Read `lab/history.tsv`, then make another change, which nobody has tried.
 class Work:
     """What one call of an agent came to. `changed` are the editable files that differ, as blobs; None for deleted ones.
 
-    `resumed`: it went on with an earlier session. `collided`: the experiment that made the same change while it worked.
+    Of several variants they are those of the one that is tried first, `change`; `others` are the rest. `resumed`: it went on with
+    an earlier session. `collided`: the experiment that made the same change while it worked.
     """
 
     ended: Exit
@@ -44,6 +47,8 @@ class Work:
     refused: str
     changed: dict[str, str | None]
     outcome: Outcome
+    change: Change
+    others: list[Change]
     resumed: bool = False
     collided: str | None = None
 
@@ -66,7 +71,8 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     experiment = record.experiment.model_copy(update={"agent": agent.spec.name, "base": base})
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)
-    asked = prompt.render(night.task, text, others(night, record), night.ledger.incumbent(base), record.id)
+    incumbent, many = night.ledger.incumbent(base), variants.most(night, record)
+    asked = prompt.render(night.task, text, others(night, record), incumbent, record.id, many)
     asked += wishes.words(record) + stuck.words(night.task, record, others(night, record))
     asked += repairing.words(night, record) or merging.words(night, record)
     tries = list(record.proposal.tries) if record.proposal else []
@@ -145,6 +151,9 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
         box = agent_box(folder, patterns, session.home, readable, night.hidden, env, task.python)
         box = replace(box, limits=limits.settle(task.limits, "agent"))
         before = snapshot(folder, patterns, task.limits.editable_kb << 10)
+        if many := variants.most(night, record):
+            (folder / VARIANTS).mkdir()
+            box = replace(box, writable=(*box.writable, folder / VARIANTS))
         restore(night, record, folder)
         reached(Step.WORKTREE_MADE)
         seed, seconds = int(record.id), task.budget.propose_s
@@ -167,11 +176,12 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
         if not folder.is_dir():
             return Verdict(status="void", reason="the worktree was deleted while the agent worked in it")
         found, refused = take(folder, task, before, prompt.notebook(records), spec.litter)
+        left, more = ([], []) if variants.own(night, record) else leavings(folder, task, before, many)
         reached(Step.HARVESTED)
     reached(Step.WORKTREE_GONE)
-    files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
-    files |= dict.fromkeys(found.deleted if found else [])
-    changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
+    change, *rest = changes(night, record, found, refused, left)
+    changed, refused = change.files, next((each.dropped for each in rest if each.refused and not change.files), "")
+    found = found and replace(found, dropped=[*found.dropped, *more])
     said = outcome.read(spec.output, log, ended.tail)
     failed = repairing.failed_try(record)
     new = bool(changed) and not (failed and failed.files == changed)
@@ -182,7 +192,17 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
     twin = tried_before(night, git.tree_with(night.repo, base, changed)) if changed else None
     known = {each.id for each in records if each.experiment.tree} | {record.id}
     collided = None if twin in known else twin
-    return Work(ended, said, found, refused, changed, told, bool(session.id), collided)
+    return Work(ended, said, found, refused, changed, told, change, rest, bool(session.id), collided)
+
+
+def changes(night: Night, record: Record, found: Harvest | None, refused: str, left: list[Left]) -> list[Change]:
+    """What an agent left, the change that is to be tried first and all others; an empty one where there is nothing to try."""
+    blobs = git.files(night.repo, record.experiment.base)
+    files: dict[str, str | None] = {name: git.write(night.repo, data) for name, data in (found.files if found else {}).items()}
+    files |= dict.fromkeys(found.deleted if found else [])
+    changed = {name: blob for name, blob in files.items() if blobs.get(name) != blob}
+    main = Change(files=changed, dropped=refused, refused=bool(refused)) if changed or refused else None
+    return variants.sort_out(night, record, main, left)
 
 
 def restore(night: Night, record: Record, folder: Path) -> None:
@@ -203,7 +223,10 @@ def accept(night: Night, record: Record, agent: Agent, work: Work, tries: list[T
     usage = night.gateway.usage(record.id) if night.gateway and agent.spec.provider else None
     network = agent.spec.network if agent.spec.outside else ""
     more = added(night.repo, git.files(night.repo, record.experiment.base), work.changed)
-    told = {"files": work.changed, "tries": tries, "usage": usage, "network": network, "added": more}
+    title, hypothesis = variants.words(work.change, proposal)
+    record = variants.note(night, record, proposal, work.others)
+    told: dict[str, object] = {"files": work.changed, "title": title, "hypothesis": hypothesis, "added": more}
+    told |= {"tries": tries, "usage": usage, "network": network}
     record = record.model_copy(update={"proposal": proposal.model_copy(update=told)})
     texts = {**texts, "proposal.md": f"{proposal.title}\n\n{proposal.hypothesis}\n", "transcript.txt": work.ended.tail}
     if work.refused:

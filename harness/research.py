@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from harness import __version__, git, refs, submitting
+from harness import __version__, git, grid, refs, submitting, variants
 from harness.beginning import draft
 from harness.decisions import pending
 from harness.keeping import keep_or_drop
@@ -20,7 +20,7 @@ from harness.night import Night
 from harness.proposing import propose
 from harness.review import carry_out, take_up
 from harness.steps import Step, reached
-from harness.stopping import over
+from harness.stopping import over, spare
 from harness.stuck import base, nudge
 from harness.upkeep import pack_if_needed
 from harness.wishes import idea_for
@@ -45,6 +45,10 @@ async def research(night: Night) -> str:
                 await night.flight.change(IDLE_S)
             elif room(night) and (submitted := submitting.begin(night)):
                 take_off(under_way, night, submitted)
+            elif queue(night) and (sibling := variants.begin(night)):
+                take_off(under_way, night, sibling)
+            elif grid.waiting(night.ledger.records()):  # they fill the queue: no agent is asked for more
+                await night.flight.change(IDLE_S)
             elif not night.ready():
                 await wait(night)
             elif room(night):
@@ -63,18 +67,19 @@ def decisions_left(night: Night) -> bool:
 
 
 def room(night: Night) -> bool:
-    """Whether one more agent may begin: a worker is free, and what it proposes will not grow stale waiting to be run.
+    """Whether one more agent may begin: a worker is free, and what it proposes will not grow stale waiting to be run."""
+    return spare(night) > 0 and night.flight.count("proposing") < len(night.workers.slots) and queue(night)
+
+
+def queue(night: Night) -> bool:
+    """Whether one more change may wait to be run.
 
     With one worker and one run slot, experiments follow one another, so that an agent knows every result before its own.
     """
     workers, places, flight = len(night.workers.slots), len(night.places.slots), night.flight
-    begun = sum(not (record.verdict and record.verdict.status == "void") for record in night.ledger.records()[1:])
-    if begun >= night.task.stop.experiments:
-        return False
     if workers == places == 1:
         return not len(flight)
-    proposing, waiting = flight.count("proposing"), flight.count("waiting")
-    return proposing < workers and proposing + waiting < max(workers, places)
+    return flight.count("proposing") + flight.count("waiting") < max(workers, places)
 
 
 async def wait(night: Night) -> None:
@@ -89,9 +94,9 @@ async def wait(night: Night) -> None:
 
 
 def begin(night: Night) -> Record:
-    """The next experiment, opened on the incumbent; the agents that can work take turns."""
+    """The next experiment, opened on the incumbent; the agents that can work take turns, however many variants each leaves."""
     records = night.ledger.records()
-    turn = (len(records) - 1) % len(night.agents)
+    turn = sum(map(grid.first, records[1:])) % len(night.agents)
     agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
     record, text = draft(night, agent.spec.name, agent.spec.program)
     wish = idea_for(agent.spec, night.repo, records)

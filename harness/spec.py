@@ -198,6 +198,8 @@ class Task(Written):
     """Agents that propose at the same time. One beside one run slot waits for each result before it proposes again."""
     slots: Annotated[int, Field(ge=1)] = 1
     """Runs at the same time: each has a GPU of its own, or an equal share of the CPU's cores."""
+    variants: Annotated[int, Field(ge=0, le=16)] = 4
+    """Variants of one idea that an agent may leave at most in one proposal, each an experiment; 0 or 1 for none."""
     judge: Literal["bayes", "greedy"] = "bayes"
     """How verdicts are reached: by the probability that a gain is real, or, for comparison, by the better score."""
     merge: Literal["auto", "review"] = "auto"

@@ -6,6 +6,7 @@ import math
 import time
 from datetime import datetime, timedelta
 
+from harness import grid
 from harness.ledger import BASELINE
 from harness.models import Record, Stop, Verdict
 from harness.night import PAUSES, Night
@@ -60,7 +61,8 @@ def by_target(night: Night) -> str | None:
 
 def by_trouble(night: Night, done: list[Record]) -> str | None:
     """Nobody can propose, or nothing can be measured."""
-    if not night.ready() and all(night.pause_of(agent).until == math.inf for agent in night.agents):
+    stranded = not night.ready() and not grid.waiting(night.ledger.records())
+    if stranded and all(night.pause_of(agent).until == math.inf for agent in night.agents):
         why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
         return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
     counted = [record.verdict for record in done if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
@@ -68,6 +70,17 @@ def by_trouble(night: Night, done: list[Record]) -> str | None:
     if len(last) == MAX_VOIDS and all(verdict and verdict.status == "void" for verdict in last):
         return f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {_reason(last[-1])}"
     return None
+
+
+def begun(records: list[Record]) -> int:
+    """How many experiments count that have begun: all but the baseline and void ones."""
+    return sum(not (record.verdict and record.verdict.status == "void") for record in records[1:])
+
+
+def spare(night: Night) -> int:
+    """How many more a night may begin beside the variants that wait already."""
+    records = night.ledger.records()
+    return night.task.stop.experiments - begun(records) - len(grid.waiting(records))
 
 
 def moment(at: str, began: datetime) -> datetime:

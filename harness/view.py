@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from harness import judge, prompt
+from harness import grid, judge, prompt
 from harness.ledger import BASELINE
 from harness.models import Measurement, Metric, Record, Usage, Verdict
 from harness.state import Activity, Status
@@ -25,7 +25,8 @@ def table(records: list[Record], night: list[Record] | None = None) -> str:
         gain = believed(record.verdict) if record.verdict else ""
         value = record.metric.shown(record.value)
         name = f"{record.id:<5}{status:<9}{value:>9}  {gain:>9}  {cost}{record.experiment.agent:<10}"
-        lines.append(cut(name + prompt.title(record)))
+        which = f"[{record.variant.told}] " if record.variant else ""
+        lines.append(cut(name + which + prompt.title(record)))
     return "\n".join([*lines, "", summary(night or records)])
 
 
@@ -97,8 +98,8 @@ def tsv(records: list[Record], metric: str) -> str:
     return "\n".join(rows)
 
 
-def full(record: Record, text: Callable[[str], str]) -> str:
-    """One experiment with its evidence; `text` reads what lies beside the record."""
+def full(record: Record, text: Callable[[str], str], night: Sequence[Record] = ()) -> str:
+    """One experiment with its evidence; `text` reads what lies beside the record, `night` are all records or its siblings."""
     experiment, proposal, verdict = record.experiment, record.proposal, record.verdict
     lines = [f"{experiment.tag}/{record.id}  {prompt.title(record)}", ""]
     lines += [f"verdict   {verdict.status}: {verdict.reason}"] if verdict else [f"state     {record.state}"]
@@ -107,6 +108,7 @@ def full(record: Record, text: Callable[[str], str]) -> str:
     lines += [f"agent     {experiment.agent} {proposal.agent_version if proposal else ''}".rstrip()]
     lines += [f"asked by  {' '.join(record.wish.by.split())}, {record.wish.kind} {record.wish.number}"] if record.wish else []
     lines += [f"asked for {' '.join((record.nudge.kind, *record.nudge.of))}, being stuck"] if record.nudge else []
+    lines += [f"variant   {line}" for line in grid.told(record, night)]
     lines += [f"base      {experiment.base[:10]}   candidate {(experiment.commit or '-')[:10]}   program {record.program[:10]}"]
     lines += [f"times     {record.started} to {record.updated}; proposing took {proposal.seconds if proposal else 0:.1f} s"]
     if used := usage(record):

@@ -14,7 +14,7 @@ from itertools import count, takewhile
 
 from pydantic import ValidationError
 
-from harness import git, refs
+from harness import git, grid, refs
 from harness.ledger import now
 from harness.models import AgentSpec, Record, UserError, Wish, WishKind
 from harness.proposal import printable
@@ -105,7 +105,8 @@ def idea_for(agent: AgentSpec, repo: git.Repo, records: list[Record]) -> Wish | 
 
 
 def _free(taken: list[Record]) -> bool:
-    return len(taken) < OFFERS and all(record.verdict and record.verdict.status == "void" for record in taken)
+    offered = sum(map(grid.first, taken))  # an agent that was offered one may have left several variants
+    return offered < OFFERS and all(record.verdict and record.verdict.status == "void" for record in taken)
 
 
 def takers(wish: Wish, records: Iterable[Record]) -> list[Record]:

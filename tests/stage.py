@@ -56,11 +56,15 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Part:
-    """What an agent does in one experiment: lines to set, how long it takes, and what it does when it is asked again."""
+    """What an agent does in one experiment: lines to set, how long it takes, and what it does when it is asked again.
+
+    `variants` are the lines that it sets in other versions of the file.
+    """
 
     change: Mapping[str, int | str]
     takes: int = 1
     again: Mapping[str, int | str] = field(default_factory=dict)
+    variants: tuple[Mapping[str, int], ...] = ()
 
 
 @dataclass
@@ -190,6 +194,13 @@ class Stage:
         return git.read(self.repo, git.files(self.repo, git.commit_of(self.repo, commit))["toy/solution.py"]).decode()
 
 
+def changed(text: str, change: dict[str, int]) -> str:
+    """A file with other numbers in some of its lines."""
+    for name, number in change.items():
+        text = re.sub(rf"^{name} = .*$", f"{name} = {number}", text, flags=re.MULTILINE)
+    return text
+
+
 class Player:
     """An agent that plays its part."""
 
@@ -201,9 +212,12 @@ class Player:
         self.stage.prompts.setdefault(f"{seed:04}", []).append(prompt)
         done = self.stage.work(part.takes, cancel)
         anew = "# Make your idea anew" in prompt
-        for name, number in (part.again if anew else part.change).items() if done else ():
-            file = box.cwd / "toy/solution.py"
-            file.write_text(re.sub(rf"^{name} = .*$", f"{name} = {number}", file.read_text(), flags=re.MULTILINE))
+        file = box.cwd / "toy/solution.py"
+        text = file.read_text()
+        file.write_text(changed(text, (part.again if anew else part.change) if done else {}))
+        for number, change in enumerate(part.variants if (box.cwd / "variants").exists() else (), 1):
+            (box.cwd / f"variants/{number}").mkdir()
+            (box.cwd / f"variants/{number}/solution.py").write_text(changed(text, change))
         (box.cwd / "notes/EXPERIMENT.md").write_text(f"Play {seed}{' anew' if anew else ''}\n")
         return Exit(0, 0.0, 0.0, 0.0, "", cancelled=not done)
 
@@ -285,6 +299,14 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         if night_is_over:
             assert record.state == "closed"
             assert record.verdict is not None
+    for record in records:
+        if record.variant and record.variant.of == record.id:
+            siblings = [each.variant.n for each in records if each.variant and each.variant.of == record.id]
+            assert siblings == list(range(1, (record.variant.k if night_is_over else len(siblings)) + 1)), (
+                "one was lost, or twice"
+            )
+        for variant in record.variants:
+            assert variant.commit or variant.dropped
     trees = [record.experiment.tree for record in records if record.experiment.tree]
     assert len(set(trees)) == len(trees), "the same change was measured twice"
     if night_is_over:

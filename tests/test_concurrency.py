@@ -15,7 +15,8 @@ from stage import NAMES, Part, Stage, check
 
 numbers = st.sampled_from([1, 2, 3, 4, 4, 4, 6, 8, 99])
 changes = st.dictionaries(st.sampled_from(NAMES), numbers, min_size=1, max_size=2)
-parts = st.builds(Part, change=changes, takes=st.integers(1, 9), again=changes | st.just({}))
+variants = st.just(()) | st.lists(changes, max_size=4).map(tuple)
+parts = st.builds(Part, change=changes | st.just({}), takes=st.integers(1, 9), again=changes | st.just({}), variants=variants)
 plays = st.fixed_dictionaries(
     {
         "parts": st.lists(parts, min_size=2, max_size=7),
@@ -37,7 +38,8 @@ def night(play: dict[str, object], kills: list[int], interrupts: list[int], work
         assert reason == f"{len(stage.parts)} experiments are done"
         check(stage)
         assert len(stage.records) == len(stage.parts) + 1
-        assert stage.most_waiting <= max(workers, slots) + slots * (workers > 1)  # those that were sent back are let in
+        several = max(workers, slots)  # those that were sent back, and after a kill those that were being run, are let in
+        assert stage.most_waiting <= several + slots * (several > 1)
         repeated = len(stage.made) - len(set(stage.made))
         assert repeated <= (len(kills) + len(interrupts)) * slots, "more runs were made again than were cut off"
         return stage

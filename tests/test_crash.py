@@ -63,7 +63,19 @@ def mortal(lab: Lab, *words: str) -> int:
 
 def facts(record: dict[str, Any]) -> dict[str, Any]:
     """A record without what differs from night to night: times, and commit ids, which contain times."""
-    timed = {"started", "updated", "seconds", "cpu_s", "peak_memory_mb", "base", "commit", "program", "trusted", "figures"}
+    timed = {
+        "started",
+        "updated",
+        "seconds",
+        "cpu_s",
+        "peak_memory_mb",
+        "base",
+        "onto",
+        "commit",
+        "program",
+        "trusted",
+        "figures",
+    }
     return {
         name: facts(value)
         if isinstance(value, dict)

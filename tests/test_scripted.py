@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.agents.scripted import due
+
 ROOT = Path(__file__).parents[1]
 PATCH = """\
 {title}
@@ -55,6 +57,26 @@ def test_the_first_patch_is_applied_and_its_preamble_becomes_the_notes(tree: Pat
     assert (ended.returncode, ended.stderr) == (0, "")
     assert (tree / "train.py").read_text() == "A = 2\n"
     assert (tree / "notes/EXPERIMENT.md").read_text() == "A is two\n\nBecause it was asked for.\n"
+
+
+def test_a_folder_of_patches_is_one_step_with_a_variant_for_each(tree: Path) -> None:
+    grid = tree.parent / "steps/02-grid"
+    grid.mkdir()
+    for name, new in (("a", 4), ("b", 5)):
+        (grid / f"{name}.patch").write_text(PATCH.format(title=f"A is {new}", old=1, new=new))
+    ended = play(tree, ("scripted", "keep"))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tree / "train.py").read_text() == "A = 1\n"
+    assert (tree / "notes/EXPERIMENT.md").read_text() == "02-grid\n"
+    assert [(tree / f"variants/{n}/train.py").read_text() for n in (1, 2)] == ["A = 4\n", "A = 5\n"]
+    assert (tree / "variants/2/EXPERIMENT.md").read_text().startswith("A is 5\n")
+
+
+def test_variants_of_one_proposal_are_one_step(tree: Path) -> None:
+    first = {"id": "0001", "agent": "scripted", "status": "keep", "variant_of": "0001"}
+    step = due(tree.parent / "steps", [first, {**first, "id": "0002"}, {**first, "id": "0003"}], "scripted")
+    assert step is not None
+    assert step.name == "02-three.patch"
 
 
 def test_a_patch_that_does_not_apply_fails_and_changes_nothing(tree: Path) -> None:

@@ -116,7 +116,7 @@ def show(experiment: ExperimentArgument, tag: TagOption = None, as_json: JsonOpt
     if as_json:
         emit(record.model_dump(mode="json"))
     else:
-        typer.echo(view.full(record, lambda name: ledger.text(record, name)))
+        typer.echo(view.full(record, lambda name: ledger.text(record, name), ledger.records() if record.variant else ()))
         if record.status == "waiting" and (mark := marks(ledger, record)):
             typer.echo(f"\n{mark}: see `harness review {record.id}`")
 

@@ -70,6 +70,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         found += [("Code", f"{proposal.added:+,} tokens" if proposal.added else "")]
         found += [("Asked again", _again(each)) for each in proposal.tries[:FACTS]]
         found += [("Dropped", ", ".join(proposal.dropped[:FACTS]))]
+    found += [("Variant", record.variant.told if record.variant else "")]
     found += [("Started", record.started.replace("T", " ")[:16]), ("Base", record.experiment.base[:10])]
     found += [("Asked for", " ".join((record.nudge.kind, *record.nudge.of)) + ", being stuck" if record.nudge else "")]
     if onto := record.experiment.onto:

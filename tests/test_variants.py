@@ -1,0 +1,257 @@
+"""Several variants in one proposal: each an experiment on one incumbent, none lost or tried twice, and the best one wins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Lab, make_lab
+from stage import Part, Stage, check, home
+from test_crash import mortal, outcome, same
+
+from harness import grid, view
+from harness.models import Outcome, Record
+from harness.report.detail import facts
+from harness.steps import Step
+
+__all__ = ["home"]
+SET = "sed 's/^X = .*/X = {}/' toy/solution.py > {}"
+GRID = "\n".join(
+    [
+        "cat lab/history.tsv; cat lab/experiments/0002/experiment.md; ls -a variants",
+        "mkdir -p variants/1/toy variants/2 variants/3 variants/4 variants/5",
+        SET.format("4.5", "variants/1/toy/solution.py"),
+        "printf 'Four and a half\\n\\nA step.\\n' > variants/1/EXPERIMENT.md",
+        SET.format("3.5", "variants/2/solution.py"),
+        SET.format("4.5", "variants/3/solution.py"),
+        "ln -s /etc/passwd variants/4/solution.py",
+        SET.format("3.0", "variants/5/solution.py"),
+        "NOTE",
+    ]
+)
+RUN = ("run", "--tag", "t", "--agent", "gridder", "--experiments", "3")
+
+
+def record(lab: Lab, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.git("show", f"refs/experiments/t/000{number}:record.json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A night that was killed just after a record named its variants, and from which git then removed what no ref names."""
+    lab = make_lab(tmp_path_factory.mktemp("grid"))
+    lab.agent("gridder", GRID, "Steps towards three")
+    assert mortal(lab, "kill", "PROPOSED", "1", *RUN) == -9
+    assert [each["folder"] for each in record(lab, 1)["variants"] if not each["dropped"]] == ["2"]
+    lab.git("gc", "-q", "--prune=now")
+    lab.harness("resume", "--tag", "t")
+    return lab
+
+
+def test_each_is_an_experiment_on_the_same_incumbent(night: Lab) -> None:
+    first, second, third = (record(night, number) for number in (1, 2, 3))
+    assert [each["variant"] for each in (first, second, third)] == [
+        {"of": "0001", "n": 1, "k": 2},
+        {"of": "0001", "n": 2, "k": 2},
+        None,  # what it left was tried, or cannot be taken: that is one proposal for nothing
+    ]
+    start = night.git("rev-parse", "main")
+    for each in (first, second):
+        assert night.git("rev-parse", f"{each['experiment']['commit']}^@") == start
+        assert night.git("diff", "--name-only", start, each["experiment"]["commit"]) == "toy/solution.py"
+    assert night.git("log", "--format=%s", "--first-parent", "--merges", "autoresearch/t").splitlines() == [
+        "keep: Steps towards three (variant 2)",
+        "keep: Four and a half",
+    ]
+    assert "X = 3.5" in night.git("show", "autoresearch/t:toy/solution.py")
+    assert "\nVariant: 2/2 of 0001\n" in night.git("log", "-1", "--format=%B", "autoresearch/t") + "\n"
+    assert night.git("branch", "--list", "exp/*") == ""
+
+
+def test_what_is_not_tried_is_named_with_the_reason(night: Lab) -> None:
+    dropped = {each["folder"]: each["dropped"] for each in record(night, 1)["variants"]}
+    assert dropped == {
+        "2": "",
+        "3": "it is the same as variants/1",
+        "4": "variants/4/solution.py is a link or unreadable (Too many levels of symbolic links)",
+        "5": "4 variants are the most",
+    }
+    assert record(night, 3)["verdict"]["reason"] == "the same change was tried as 0001"
+    assert record(night, 3)["variants"][0]["dropped"] == "it leaves the editable files as they are"
+    told = night.harness("show", "1").stdout
+    assert "variant   1/2 of 0001; 0002 keep\n" in told
+    assert "variant   variants/5 is not tried: 4 variants are the most\n" in told
+
+
+def test_what_an_agent_cost_is_told_once(night: Lab) -> None:
+    assert record(night, 1)["proposal"]["seconds"] > 0
+    assert record(night, 2)["proposal"]["seconds"] == 0
+    assert record(night, 2)["proposal"]["exit_code"] is None
+
+
+def test_siblings_stand_together_in_what_people_and_agents_read(night: Lab) -> None:
+    rows = night.harness("log").stdout.splitlines()
+    assert rows[2].split(maxsplit=5)[5] == "[1/2 of 0001] Four and a half"
+    assert rows[3].split(maxsplit=5)[5] == "[2/2 of 0001] Steps towards three (variant 2)"
+    asked = night.git("show", "refs/experiments/t/0003:prompt.md")
+    assert "- 2 variants of one idea:\n  - 0001 keep 1.50 Four" in asked
+    assert "\n  - 0002 keep 0.50 Steps towards three (variant 2)\n" in asked
+    assert "up to 4 variants of your idea" in asked
+    seen = night.git("show", "refs/experiments/t/0003:transcript.txt")
+    assert "\tSteps towards three (variant 2)\t0001\n" in seen
+    assert "variants of this idea:\n\nid\tcommit" in seen
+    assert ("Variant", "2/2 of 0001") in facts(Record.model_validate(record(night, 2)))
+
+
+def test_none_are_asked_for_or_taken_where_they_are_switched_off(lab: Lab) -> None:
+    lab.edit("toy/task.yaml", "stop:", "variants: 1\nstop:")
+    lab.agent("gridder", "mkdir -p variants/1; " + SET.format("3.0", "variants/1/solution.py") + "; true", "One")
+    lab.harness("run", "--tag", "t", "--agent", "gridder", "--experiments", "1")
+    assert record(lab, 1)["verdict"]["status"] == "invalid"
+    assert "variants" not in lab.git("show", "refs/experiments/t/0001:prompt.md")
+
+
+GRIDS = [Part({"A": 4}, variants=({"A": 3}, {"A": 2})), Part({"B": 4})]
+
+
+def test_a_better_value_takes_the_place_of_its_sibling_and_no_agent_is_asked(home: Path) -> None:
+    stage = Stage(home, GRIDS)
+    stage.play(1, 1, 4)
+    assert [each.status for each in stage.records] == ["keep", "keep", "keep", "discard", "keep"]
+    assert "A = 3\n" in stage.text("autoresearch/t")
+    assert [len(asked) for asked in stage.prompts.values()] == [1, 1]
+    assert len(stage.made) == len(set(stage.made)) == 5  # nothing is run again on a tree that was run
+    check(stage)
+
+
+def test_parts_are_tried_alone_and_together(home: Path) -> None:
+    """Each alone is a gain, together they do harm. That is found when the second is joined with the first: then it is known."""
+    stage = Stage(home, [Part({}, variants=({"A": 4}, {"B": 3}, {"A": 4, "B": 3}))], worse={"AB"})
+    stage.play(1, 1, 3)
+    assert [each.status for each in stage.records] == ["keep", "keep", "discard", "invalid"]
+    assert stage.records[3].verdict is not None
+    assert stage.records[3].verdict.reason == "the same change was tried as 0002"
+    assert [len(asked) for asked in stage.prompts.values()] == [1]
+    assert len(stage.made) == 4
+    check(stage)
+
+
+def test_a_grid_ends_where_the_night_does_and_says_so(home: Path) -> None:
+    stage = Stage(home, GRIDS)
+    assert stage.play(1, 1, 2) == "2 experiments are done"
+    (first, second, third) = stage.records
+    assert [each.dropped for each in second.variants] == ["", "the night ends after 2 experiments"]
+    assert second.variants[1].commit is not None, "nothing is lost"
+    assert second.variant is not None
+    assert second.variant.k == 2
+    assert grid.waiting([first, second]) == [(second, 2, second.variants[0])]
+    assert grid.waiting([first, second, third]) == []
+    check(stage)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_variants_wait_in_the_queue_and_agents_take_turns_by_proposals(home: Path, workers: int) -> None:
+    many = tuple({"A": number} for number in (3, 2, 4, 6))
+    stage = Stage(home, [Part({"B": 60 + number}, variants=many if number == 0 else ()) for number in range(12)])
+    stage.play(workers, 1, 10)
+    assert stage.most_waiting <= max(workers, 1) + (workers > 1)
+    siblings = [each for each in stage.records if each.variant]
+    assert len(siblings) == 5
+    base = {each.experiment.base for each in siblings}
+    assert len(base) == 1
+    assert stage.prompts.keys().isdisjoint(each.id for each in siblings[1:])
+    check(stage)
+
+
+def test_they_are_tried_though_no_agent_can_work_any_more(home: Path) -> None:
+    """The key is refused just after the first proposal. What that left is measured all the same, and then the night ends."""
+    stage = Stage(home, [Part({"A": 4}, variants=({"B": 4}, {"C": 4}))])
+
+    def refused(step: Step) -> None:
+        if step is Step.PROPOSED and stage.night:
+            stage.night.pause("player", Outcome(kind="auth", reason="no"))
+        told(step)
+
+    told, stage.reached = stage.reached, refused  # type: ignore[method-assign]
+    assert stage.play(1, 1, 9).startswith("no agent can work")
+    assert [each.status for each in stage.records] == ["keep"] * 4
+
+
+def test_a_variant_that_crashes_goes_back_alone(home: Path) -> None:
+    stage = Stage(home, [Part({"A": 4}, variants=({"B": 95}, {"C": 4})), Part({"B": 4}), Part({"D": 90})])
+    (stage.path / "agents.yaml").write_text("player: {argv: [sh], repairs: 1}\n")
+    stage.play(1, 1, 3)
+    first, mended, last = stage.records[1:]
+    assert [each.status for each in (first, mended, last)] == ["keep"] * 3
+    assert mended.proposal is not None
+    assert mended.proposal.tries[0].verdict is not None
+    assert mended.proposal.tries[0].verdict.status == "crash"
+    assert mended.proposal.title == "Play 2"
+    assert list(stage.prompts) == ["0001", "0002"]
+    assert "# Mend your change" in stage.prompts["0002"][0]
+    assert "variants of your idea" not in stage.prompts["0002"][0]
+    check(stage)
+
+
+def test_a_conflict_with_what_somebody_else_merged_sends_a_variant_back(home: Path) -> None:
+    first, other = Part({"B": 4}, 3, variants=({"A": 4},)), Part({"A": 3})
+    stage = Stage(home, [first, other, Part({"E": 60}, 9), Part({}, again={"D": 4})])
+    stage.play(2, 1, 4)
+    variant = next(each for each in stage.records if each.variant and each.variant.n == 2)
+    assert variant.status == "keep"
+    assert variant.proposal is not None
+    assert [each.verdict.reason for each in variant.proposal.tries if each.verdict] == [
+        "not additive: the texts of both changes conflict"
+    ]
+    (asked,) = stage.prompts[variant.id]
+    assert "# Make your idea anew" in asked
+    assert "variants of your idea" not in asked
+    check(stage)
+
+
+def test_the_same_as_what_waits_is_no_new_idea(home: Path) -> None:
+    """Another agent that makes what is to be tried next is turned back, before it costs a run."""
+    stage = Stage(home, [Part({"A": 60}, variants=({"B": 61}, {"B": 62}, {"B": 63})), Part({"B": 63}, takes=3)], runs=[9])
+    stage.play(2, 1, 5)
+    status = {each.id: each.status for each in stage.records}
+    twin = next(each for each in stage.records[1:] if not each.variant)
+    assert status[twin.id] == "invalid"
+    assert twin.verdict is not None
+    assert twin.verdict.reason.startswith("the same change was tried as 000")
+    check(stage)
+
+
+def test_show_counts_those_that_wait(home: Path) -> None:
+    stage = Stage(home, GRIDS)
+    stage.play(1, 1, 3)
+    records: list[Record] = stage.records
+    assert "variant   1/3 of 0001; 2 more to be tried" in view.full(records[1], lambda _: "", records[:2])
+    assert "variant   2/3 of 0001; 0001 keep, 0003 discard\n" in view.full(records[2], lambda _: "", records)
+
+
+STEPS = [step for step in Step if step not in (Step.REVIVED, Step.LAB_MADE)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a night with a grid comes to when nobody kills it."""
+    lab = make_lab(tmp_path_factory.mktemp("undisturbed"))
+    lab.agent("gridder", GRID, "Steps towards three")
+    lab.harness(*RUN)
+    return outcome(lab)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("nth", ["1", "2", "3"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_once(lab: Lab, step: Step, nth: str, undisturbed: dict[str, Any]) -> None:
+    lab.agent("gridder", GRID, "Steps towards three")
+    if mortal(lab, "kill", step.name, nth, *RUN) == -9:
+        assert lab.strays() == []
+        subprocess.run(["git", "prune", "--expire=now"], cwd=lab.path, env=lab.env, check=True)
+        lab.harness(*RUN)
+    same(outcome(lab), undisturbed)
