@@ -1,7 +1,7 @@
 """Records <-> refs/experiments/<tag>/<id>. The repository is the database; whatever else is shown is derived from it.
 
-Each state of a record is a commit whose tree holds `record.json` and the long texts that a person wants to read beside
-it; its first parent is the state before. The candidate's commit is a parent too, so deleting its branch loses nothing.
+Each state of a record is a commit whose tree holds `record.json` and the long texts beside it; its first parent is the state
+before. The candidate's commit is a parent too, so deleting its branch loses nothing.
 """
 
 from __future__ import annotations
@@ -123,8 +123,7 @@ class Ledger:
 
     def tree(self, record: Record) -> str | None:
         """The tree that a record's verdict is about."""
-        joined = record.experiment.joined
-        return git.tree(self.repo, joined) if joined else record.experiment.tree
+        return git.tree(self.repo, record.experiment.joined) if record.experiment.joined else record.experiment.tree
 
     def open_branch(self, record: Record) -> None:
         """Make the experiment's branch; harmless when it is there."""
@@ -207,7 +206,7 @@ class Ledger:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without Python's cyclic collector: it takes half the time of reading ten thousand records, and finds nothing in them."""
+    """Without Python's cyclic collector, which takes half the time of reading ten thousand records and finds nothing in them."""
     gc.disable()
     try:
         yield
@@ -247,5 +246,5 @@ def evidence(run: str, measured: Measurement) -> dict[str, str]:
 
 
 def now() -> str:
-    """The time of day in UTC, to the second, as records carry it."""
+    """In UTC, to the second, as records carry it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -202,8 +202,10 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
 
 
 def watch(night: Night, record: Record) -> Watcher | None:
-    """Who ends the first run of a candidate when it is hopeless; whatever is promising is run to the end."""
-    if record.id == BASELINE or record.measurements:
+    """Who ends the first run of a candidate when it is hopeless. What is promising is run to the end, and so is what is only made
+    to know what a merge is worth: it is expected to lose.
+    """
+    if record.id == BASELINE or record.measurements or (record.proposal and record.proposal.reverts):
         return None
     return night.history.watcher(night.ledger, record, night.ledger.incumbent(record.ground), night.task.budget.run_s)
 

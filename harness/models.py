@@ -1,8 +1,7 @@
 """The values that flow through the engine: Task -> Proposal -> Experiment -> Measurement -> Verdict -> Record.
 
-All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read
-tomorrow. What a user writes, the task among it, is in spec.py and agentspec.py; what referees
-are asked and answer in measurement.py. Units are in the names: `_s` seconds, `_mb` MiB.
+All of them are frozen and reject unknown fields, so what is written into git today can be trusted when read tomorrow. What users
+write is in spec.py and agentspec.py; what referees answer in measurement.py. Units are in the names: `_s` seconds, `_mb` MiB.
 """
 
 from __future__ import annotations
@@ -72,10 +71,9 @@ class Outcome(Value):
 class Verdict(Value):
     """What became of an experiment, why in a sentence, and the figures behind it, in the metric's unit.
 
-    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real;
-    `observed` is the difference that was measured, `error` its standard error. `value`, with `value_sd`, is what is
-    believed of the candidate's true value: for a kept one it is what the next has to beat. `sigma`: the noise of one run
-    then; `runs`: how many runs the verdict rests on. `simpler`: kept for less code, not for a gain.
+    `gain`, with standard deviation `gain_sd`, is what is believed of the true gain, `probability` that it is real; `observed` is
+    the measured difference, `error` its standard error. `value`, with `value_sd`, is what is believed of the candidate's true
+    value, which the next has to beat. `sigma`: the noise of one run then; `runs`: how many it rests on. `simpler`: for less code.
     """
 
     status: Status

@@ -1,7 +1,6 @@
 """What a user writes, as models: task.yaml and config.yaml; agents.yaml is in agentspec.py.
 
-The docstrings below the fields are their reference; editors show them through docs/schemas/ (see schema.py). Units are
-in the names: `_s` seconds.
+The docstrings below the fields are their reference; editors show them through docs/schemas/. Names end in units: `_s` seconds.
 """
 
 from __future__ import annotations

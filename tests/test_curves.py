@@ -6,12 +6,15 @@ import json
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from stage import Part, Scorer, Stage, check, home
 
-from harness import curves
-from harness.models import Measurement, Request
+from harness import curves, measuring
+from harness.ledger import Ledger
+from harness.models import Budget, Measurement, Request
 from harness.protocols import Cancel
 
 __all__ = ["home"]
@@ -104,6 +107,13 @@ def test_a_night_ends_hopeless_runs_and_no_others(home: Path) -> None:
     assert (broken.verdict.status, broken.verdict.reason) == ("crash", "its loss is no number any more")
     assert better.verdict is not None
     assert better.verdict.status == "keep"
+    assert hopeless.proposal is not None
+    looked_at = SimpleNamespace(watcher=lambda *_: "somebody")
+    night: Any = SimpleNamespace(history=looked_at, ledger=Ledger(stage.repo, "t"), task=SimpleNamespace(budget=Budget()))
+    again = hopeless.model_copy(update={"measurements": []})
+    taken_back = again.model_copy(update={"proposal": hopeless.proposal.model_copy(update={"reverts": "0003"})})
+    assert measuring.watch(night, again)
+    assert measuring.watch(night, taken_back) is None, "what a merge is worth is known from whole runs only"
     control = Stage(home / "control", parts[:1])
     control.runner = Trainer
     control.play(workers=1, slots=1)
