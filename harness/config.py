@@ -11,9 +11,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.agentspec import AgentSpec
+from harness.defaults import Defaults
 from harness.models import UserError
 from harness.schema import schema as schema
-from harness.spec import Defaults, Task
+from harness.spec import Task
 
 Model = TypeVar("Model", bound=BaseModel)
 OF_A_DRIVER = ("expect", "output", "prompt", "resume")

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from harness import git, locks, prompt, stopping, view
+from harness import git, locks, prompt, view
 from harness.ledger import Ledger
 from harness.live import Best, Closed, History, Live, Work
 from harness.models import Record, UserError
+from harness.spec import moment
 from harness.state import Activity, Status, status_of
 
 VERDICTS = 40  # that are told, the latest first
@@ -192,7 +193,7 @@ def _left(status: Status, now: datetime) -> float | None:
         return None
     began, stop = datetime.fromisoformat(status.began), status.stop
     ends = [stop.hours * 3600 - (now - began).total_seconds()] if stop.hours else []
-    ends += [(stopping.moment(stop.at, began) - now).total_seconds()] if stop.at else []
+    ends += [(moment(stop.at, began) - now).total_seconds()] if stop.at else []
     return max(0.0, min(ends)) if ends else None
 
 

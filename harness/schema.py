@@ -15,8 +15,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 
 from harness.agentspec import AgentSpec
+from harness.defaults import Defaults
 from harness.models import Measurement
-from harness.spec import Defaults, Task
+from harness.spec import Task
 
 Name = Literal["task", "agents", "config", "measurement"]
 DIALECT = "http://json-schema.org/draft-07/schema#"

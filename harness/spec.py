@@ -1,4 +1,4 @@
-"""What a user writes, as models: task.yaml and config.yaml; agents.yaml is in agentspec.py.
+"""What a user writes in task.yaml, as models; agents.yaml is in agentspec.py, config.yaml in defaults.py.
 
 The docstrings below the fields are their reference; editors show them through docs/schemas/. Names end in units: `_s` seconds.
 """
@@ -6,7 +6,7 @@ The docstrings below the fields are their reference; editors show them through d
 from __future__ import annotations
 
 import re
-from datetime import time
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -154,6 +154,12 @@ def clock(text: str) -> time:
     return time(int(found[1]), int(found[2]))
 
 
+def moment(at: str, began: datetime) -> datetime:
+    """The next time after `began` (with its zone) that a local clock shows `at`, as in "07:30"."""
+    today = datetime.combine(began.date(), clock(at)).astimezone()
+    return today if today > began else datetime.combine(began.date() + timedelta(days=1), clock(at)).astimezone()
+
+
 class Task(Written):
     """What is optimised and how it is measured. Every path is relative to the root of the repository."""
 
@@ -231,20 +237,3 @@ class Task(Written):
             if Path(path).is_absolute() or ".." in Path(path).parts or path in ("", "."):
                 raise ValueError(f"{path!r} is not a file below the root of the repository")
         return paths
-
-
-class Defaults(Written):
-    """What `harness run` uses when its options are left out."""
-
-    agents: list[str] = []
-    """Entries of agents.yaml that take turns."""
-    sandbox: Literal["bubblewrap", "uid", "none"] | None = None
-    """bubblewrap; uid, weaker, for containers as root; or none, which gives agents and their code all your rights."""
-    profile: str | None = None
-    """The profile, for tasks that have it."""
-    experiments: Annotated[int, Field(ge=0)] | None = None
-    """Stop a night after this many experiments in all."""
-    hours: Positive | None = None
-    """Stop a night after this many hours."""
-    cost_usd: Positive | None = None
-    """Stop a night when its agents have spent this many US dollars at their LLM providers, by list prices."""

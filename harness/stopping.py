@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from harness import grid
 from harness.ledger import BASELINE
 from harness.models import Record, Stop, Verdict
 from harness.night import PAUSES, Night
-from harness.spec import clock
+from harness.spec import moment
 
 MAX_VOIDS = 3
 
@@ -81,12 +81,6 @@ def spare(night: Night) -> int:
     """How many more a night may begin beside the variants that wait already."""
     records = night.ledger.records()
     return night.task.stop.experiments - begun(records) - len(grid.waiting(records))
-
-
-def moment(at: str, began: datetime) -> datetime:
-    """The next time after `began` (with its zone) that a local clock shows `at`, as in "07:30"."""
-    today = datetime.combine(began.date(), clock(at)).astimezone()
-    return today if today > began else datetime.combine(began.date() + timedelta(days=1), clock(at)).astimezone()
 
 
 def plan(night: Night) -> str:

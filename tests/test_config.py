@@ -13,8 +13,8 @@ import yaml
 from conftest import Lab
 
 from harness import config, schema
+from harness.defaults import Defaults
 from harness.models import AgentSpec, UserError
-from harness.spec import Defaults
 
 ROOT = Path(__file__).parents[1]
 TASK = """\
