@@ -133,5 +133,5 @@ def _says(record: Record, found: Left) -> str:
     if verdict.reason.startswith(ONLY_MEASURED):
         return "not needed: `--keep` takes it back"
     if found.worth > NEGLIGIBLE * (verdict.sigma or 0.0):
-        return "still helps"
+        return "still helps" if found.worth > (found.worth_sd or 0.0) else "may still help: its worth is within the noise"
     return "no loss was found, and too little code to be simpler without it"
