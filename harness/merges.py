@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness import git
 from harness.ledger import BASELINE, Ledger
 from harness.models import Record
 
 
-def merges(ledger: Ledger, tip: str | None) -> list[tuple[str, Record]]:
+def merges(ledger: Ledger, tip: str | None, records: Iterable[Record] | None = None) -> list[tuple[str, Record]]:
     """The commits on the first-parent line from `tip` to the baseline by which experiments came in, the last one first.
 
     A pull request that was squashed or rebased has no second parent: its record names the commit that people made of it, or else
-    it is known by the tree that was measured.
+    it is known by the tree that was measured. `records` are all of the night, the ledger's own when left out.
     """
-    records = [record for record in ledger.records() if record.merged and record.id != BASELINE]
-    by_commit = {record.experiment.commit: record for record in records}
-    reviewed = [record for record in records if record.review]
+    records = list(ledger.records() if records is None else records)
+    merged = [record for record in records if record.merged and record.id != BASELINE]
+    by_commit = {record.experiment.commit: record for record in merged}
+    reviewed = [record for record in merged if record.review]
     made = {each.merged: record for record in reviewed for each in (record.review.decisions if record.review else [])}
     by_tree = {ledger.tree(record): record for record in reviewed}
-    first = next((record.experiment.base for record in ledger.records()), None)
+    first = records[0].experiment.base if records else None
     found, seen, commit = list[tuple[str, Record]](), set[str](), tip
     while commit and commit != first:
         parents = git.parents(ledger.repo, commit)

@@ -50,17 +50,6 @@ def heavy(*values: object) -> list[object]:
     return [pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=pytest.mark.heavy) for each in values]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share a module's fixture run in one worker of `--dist loadgroup`, so it is made once and not in each of them."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        made = getattr(item, "_fixtureinfo", None)
-        if made and any(each.scope == "module" for found in made.name2fixturedefs.values() for each in found):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @dataclass
 class Lab:
     """A repository and the harness on it, as a user has them."""

@@ -140,7 +140,7 @@ def test_a_record_whose_objects_are_lost(lab: Lab) -> None:
 def test_a_bug_of_ours_leaves_its_traceback_in_a_file(lab: Lab, tmp_path: Path) -> None:
     lab.env["TMPDIR"] = str(tmp_path)
     lab.harness(*RUN)
-    script = "import sys; sys.modules['harness.view'].table = None; main()"
+    script = "import harness.view; harness.view.table = None; main()"
     done = subprocess.run(
         [sys.executable, "-c", f"from harness.cli import main; {script}", "log"], cwd=lab.path, env=lab.env, capture_output=True
     )

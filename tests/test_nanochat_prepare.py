@@ -216,12 +216,12 @@ def test_two_at_once_are_one_too_many(tmp_path: Path, cache: Path) -> None:
 
 
 def test_ctrl_c_ends_it_and_its_workers_with_a_sentence(tmp_path: Path, cache: Path) -> None:
-    source = write_source(tmp_path / "texts", 20)
+    source = write_source(tmp_path / "texts", 60)
     argv = [sys.executable, "-m", "nanochat_train.prepare", "--source", str(source)]
     process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 120
     while not list(cache.glob(".work-cpu/*.train")) and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -93,7 +93,7 @@ def test_no_permission_to_write(lab: Lab, what: str) -> None:
 
 def test_a_person_commits_to_the_lab_branch(lab: Lab) -> None:
     """The sentence names the commands that put it back; they work when pasted, and the person's commit is not lost."""
-    commit = "git -c user.name=a -c user.email=a@b commit-tree 'autoresearch/t^{tree}' -p autoresearch/t -m mine"
+    commit = "git -c user.name=a -c user.email=a@b commit-tree $(git mktree </dev/null) -p autoresearch/t -m mine"
     done = disturbed(lab, "sh", "RUN_ENDED", "2", f"git update-ref refs/heads/autoresearch/t $({commit})", *RUN)
     said = refused(done)
     assert "autoresearch/t was moved by somebody else" in said

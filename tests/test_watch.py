@@ -117,6 +117,7 @@ def night(lab: Lab, tag: str) -> Iterator[subprocess.Popen[bytes]]:
 def seen(lab: Lab) -> Iterator[subprocess.Popen[bytes]]:
     """The night that most of these tests look at, the last of them when it has ended."""
     with night(lab, "seen") as process:
+        trained(lab, "seen")
         yield process
 
 
@@ -142,7 +143,6 @@ def traces(lab: Lab) -> list[tuple[str, int, int]]:
 
 
 def test_looking_leaves_no_trace_and_one_frame_does_for_a_pipe(lab: Lab, seen: subprocess.Popen[bytes]) -> None:
-    trained(lab, "seen")
     os.kill(seen.pid, signal.SIGSTOP)
     try:
         before = traces(lab)
@@ -194,6 +194,7 @@ def test_a_night_is_watched_in_any_size_until_it_ends(lab: Lab, seen: subprocess
 
 
 def test_a_terminal_that_can_do_little_gets_what_it_can(lab: Lab, seen: subprocess.Popen[bytes]) -> None:
+    (lab.path.parent / "wait").unlink(missing_ok=True)
     assert seen.wait(60) == 0
     env = {**lab.env, "TERM": "dumb", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = lab.command("watch", "--tag", "seen")

@@ -23,6 +23,6 @@ def lineage(ledger: Ledger, records: list[Record], tip: str | None) -> Lineage:
     waited = {
         record.judged: record.id for record in records if record.review and record.judged
     }  # others may have begun from them
-    merged = merges(ledger, tip)
+    merged = merges(ledger, tip, records)
     incumbents = {**waited, **({start: BASELINE} if start else {}), **{commit: record.id for commit, record in merged}}
     return Lineage(incumbents, {record.id: commit for commit, record in merged})

@@ -35,7 +35,7 @@ function live(draw) {
   };
   // Whatever comes and goes above, what the reader looks at stays where it is; not every browser sees to that.
   const steady = async (change) => {
-    const first = marks().find((each) => each.getBoundingClientRect().top >= 0), at = first && [part(first), first.getBoundingClientRect().top];
+    const first = marks().find((each) => each.getBoundingClientRect().top > -1), at = first && [part(first), first.getBoundingClientRect().top];
     await change();
     const same = at && marks().find((each) => part(each) === at[0]);
     if (same && scrollY > 0) scrollBy({ top: same.getBoundingClientRect().top - at[1], behavior: "instant" });
