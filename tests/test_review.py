@@ -66,7 +66,7 @@ def test_a_winner_waits_on_its_branch_and_the_search_goes_on_from_the_tip(lab2: 
     assert tip(lab2) == lab2.git("rev-parse", "main")
     assert record(lab2, "0002")["experiment"]["base"] == tip(lab2)
     assert record(lab2, "0001")["verdict"]["status"] == "keep"
-    assert "0001 waiting        2.00" in lab2.harness("log").stdout
+    assert "0001 waiting 2.00 +2" in " ".join(lab2.harness("log").stdout.split())
     listed = lab2.harness("review").stdout
     assert "0001      2.00         +2  a         Lower A\n     would be merged as it was measured" in listed
     assert [each["experiment"]["id"] for each in json.loads(lab2.harness("review", "--json").stdout)] == ["0001", "0002"]
