@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.git import Commit, GitError, Repo, common, ensure
 from harness.models import UserError
 
+RELEASED = 3
 LOCK_WAIT_S = 5.0  # `git gc` holds the lock of packed-refs for moments; a lock that stays belongs to a process that died
 
 
@@ -49,7 +51,8 @@ def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
     ensure(repo)
     try:
         if old is None:
-            _patiently(lambda: repo.references.create(ref, new))
+            with _creating(repo):
+                _patiently(lambda: repo.references.create(ref, new))
         else:
             reference = repo.references[ref]
             if str(reference.target) != old:
@@ -57,6 +60,18 @@ def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:
             _patiently(lambda: reference.set_target(new))
     except (KeyError, ValueError) as error:
         raise RefMoved(ref) from error
+
+
+@contextmanager
+def _creating(repo: Repo) -> Iterator[None]:
+    """Create a ref while no other harness does: libgit2 looks whether there is one before it takes the ref's lock, not under it,
+    so of two that create the same ref at once the second would take the place of the first.
+    """
+    folder = common(repo) / "harness"
+    folder.mkdir(exist_ok=True)
+    with (folder / "creating").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def delete(repo: Repo, ref: str, old: str | None = None) -> None:
@@ -78,14 +93,15 @@ def _patiently(change: Callable[[], object], again: Callable[[], object] | None 
     opened anew.
     """
     end = time.monotonic() + LOCK_WAIT_S
+    released = 0
     while True:
         try:
             change()
             return
         except (OSError, GitError) as error:
             lock = re.search(r"'(.+\.lock)'", str(error))
-            if not lock or not Path(lock[1]).exists():
-                raise
+            if not lock or (not Path(lock[1]).exists() and (released := released + 1) > RELEASED):
+                raise  # else its holder let go of it just now
             if time.monotonic() > end:
                 raise UserError(f"another git process holds {lock[1]}: end it, or delete that file if none runs") from error
             time.sleep(0.02)

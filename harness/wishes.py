@@ -19,7 +19,7 @@ from harness.ledger import now
 from harness.models import AgentSpec, Record, UserError, Wish, WishKind
 from harness.proposal import printable
 
-TRIES = 10  # of a number that somebody else was quicker to take
+TRIES = 100  # of a number that somebody else was quicker to take
 OFFERS = 3  # of an idea whose experiments were void: nobody got to try it
 FILE = "wish.json"
 MOST_CHARS = 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -121,6 +122,22 @@ def test_words_are_bounded(lab: Lab) -> None:
     assert "an idea has 1 to 4,000 characters, this one has 0" in lab.harness("idea", " ", "--tag", "t", code=1).stderr
     assert "cannot be a tag" in lab.harness("idea", "x", "--tag", "a/b", code=1).stderr
     lab.harness("idea", "x" * 4000, "--tag", "t")
+
+
+MANY = """\
+import sys
+from pathlib import Path
+from harness import git
+from harness.wishes import Wishes
+for number in range(25):
+    Wishes(git.open_repo(Path(sys.argv[1])), "t", "idea").add("me", f"{sys.argv[2]} {number}")
+"""
+
+
+def test_of_ideas_that_are_left_at_the_same_moment_none_takes_the_place_of_another(lab: Lab) -> None:
+    several = [subprocess.Popen([sys.executable, "-c", MANY, lab.path, str(each)], env=lab.env) for each in range(4)]
+    assert [each.wait() for each in several] == [0] * 4
+    assert len(lab.git("for-each-ref", "refs/ideas/t").splitlines()) == 100
 
 
 def test_several_people_at_once_lose_nothing(lab: Lab) -> None:
