@@ -158,6 +158,6 @@ def test_an_agent_runs_it_in_its_sandbox(tmp_path: Path) -> None:
     subprocess.run(night, cwd=lab.path, env=lab.env, check=True, timeout=600)  # two checks: a minute each on a busy machine
     record = json.loads(lab.git("show", "refs/experiments/t/0001:record.json"))
     found = "train.py: logits() depend on the future: those up to position 16 change with the tokens after it"
-    assert record["proposal"]["notebook"].startswith(found)
+    assert record["proposal"]["notebook"].splitlines()[-1].startswith(found)
     assert record["verdict"]["reason"].startswith(f"the check failed: {found}")
     assert (record["verdict"]["status"], record["measurements"]) == ("crash", [])
