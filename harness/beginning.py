@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness import __version__, git, grid
-from harness.ledger import new_record
+from harness import __version__, git
+from harness.ledger import now
 from harness.messages import author, candidate_message
-from harness.models import Experiment, Record
+from harness.models import Experiment, Record, Task
 from harness.night import Night
 from harness.proposal import added, slug
 from harness.steps import Step, reached
@@ -37,15 +37,24 @@ def with_change(night: Night, record: Record, files: dict[str, str | None], text
 
 def tried_before(night: Night, tree: str, waiting: bool = True) -> str | None:
     """The id of an experiment that had this very tree, or a try that did, or, with `waiting`, a variant that is to be tried."""
-    for record in night.ledger.records():
-        void = record.verdict is not None and record.verdict.status == "void"  # then the idea was never tried
-        earlier = [each.tree for each in record.proposal.tries] if record.proposal else []
-        if (tree in (record.experiment.tree, joined_tree(night, record)) and not void) or tree in earlier:
-            return record.id
-    pending = grid.waiting(night.ledger.records()) if waiting else []
-    return next((first.id for first, _, each in pending if each.commit and git.tree(night.repo, each.commit) == tree), None)
+    tally = night.ledger.tally
+    if (twin := tally.tried(tree)) or not waiting:
+        return twin
+    pending = ((first.id, each.commit) for first, _, each in tally.waiting())
+    return next((first for first, commit in pending if commit and git.tree(night.repo, commit) == tree), None)
 
 
-def joined_tree(night: Night, record: Record) -> str | None:
-    """The tree by which a stale candidate was joined with a later incumbent."""
-    return git.tree(night.repo, record.experiment.joined) if record.experiment.joined else None
+def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, program: str) -> Record:
+    """A record at the start of its life."""
+    return Record(
+        experiment=experiment,
+        state="proposing",
+        task=task.name,
+        metric=task.metric,
+        profile=task.profile,
+        sandbox=sandbox,
+        harness=harness,
+        program=program,
+        started=now(),
+        updated=now(),
+    )

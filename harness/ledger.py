@@ -10,13 +10,15 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import ValidationError
 
 from harness import git, refs
 from harness.messages import merge_message
-from harness.models import Experiment, Measurement, Record, Task, UserError, Verdict
+from harness.models import Measurement, Record, UserError, Verdict
 from harness.steps import Step, reached
+from harness.tally import Tally
 
 BASELINE = "0000"
 
@@ -30,6 +32,7 @@ class Ledger:
         self.lab = f"refs/heads/autoresearch/{tag}"
         self._records: dict[str, Record] | None = None
         self._tips: dict[str, str] = {}
+        self._tally: Tally | None = None
 
     def ref(self, experiment: str) -> str:
         """The ref that holds a record."""
@@ -49,8 +52,17 @@ class Ledger:
         known = self._records or {}
         same = {name for name in known if tips.get(name) == self._tips.get(name)}
         self._records = {name: known[name] if name in same else self._read(name, tip) for name, tip in tips.items()}
-        self._tips = tips
+        self._tips, self._tally = tips, None
         return list(self._records.values())
+
+    @property
+    def tally(self) -> Tally:
+        """What is counted of all records, as they are now."""
+        if self._tally is None:
+            self._tally = Tally(partial(git.tree, self.repo), BASELINE)
+            for record in self.records():
+                self._tally.put(record)
+        return self._tally
 
     def get(self, experiment: str) -> Record:
         """One record; ids may be given without their leading zeros."""
@@ -92,6 +104,8 @@ class Ledger:
         self._tips[record.id] = commit
         if self._records is not None:
             self._records[record.id] = record
+        if self._tally is not None:
+            self._tally.put(record)
         reached(step)
         return record
 
@@ -220,22 +234,6 @@ def checked_out(tag: str) -> UserError:
     return UserError(
         f"autoresearch/{tag} is checked out: switch to another branch (`git switch -`), the harness moves this one; "
         f"to look at it, use `git switch --detach autoresearch/{tag}`"
-    )
-
-
-def new_record(experiment: Experiment, task: Task, sandbox: str, harness: str, program: str) -> Record:
-    """A record at the start of its life."""
-    return Record(
-        experiment=experiment,
-        state="proposing",
-        task=task.name,
-        metric=task.metric,
-        profile=task.profile,
-        sandbox=sandbox,
-        harness=harness,
-        program=program,
-        started=now(),
-        updated=now(),
     )
 
 

@@ -10,10 +10,10 @@ import asyncio
 import time
 
 from harness import __version__, git, grid, refs, submitting, variants
-from harness.beginning import draft
+from harness.beginning import draft, new_record
 from harness.decisions import pending
 from harness.keeping import keep_or_drop
-from harness.ledger import BASELINE, new_record
+from harness.ledger import BASELINE
 from harness.measuring import control_if_due, forget, measure
 from harness.models import Experiment, Record
 from harness.night import Night
@@ -47,7 +47,7 @@ async def research(night: Night) -> str:
                 take_off(under_way, night, submitted)
             elif queue(night) and (sibling := variants.begin(night)):
                 take_off(under_way, night, sibling)
-            elif grid.waiting(night.ledger.records()):  # they fill the queue: no agent is asked for more
+            elif night.ledger.tally.waiting():  # they fill the queue: no agent is asked for more
                 await night.flight.change(IDLE_S)
             elif not night.ready():
                 await wait(night)

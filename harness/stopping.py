@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime
+from itertools import islice
 
-from harness import grid
 from harness.ledger import BASELINE
-from harness.models import Record, Stop, Verdict
+from harness.models import Record, Stop
 from harness.night import PAUSES, Night
 from harness.spec import moment
+from harness.tally import Tally
 
 MAX_VOIDS = 3
 
@@ -20,18 +21,16 @@ def over(night: Night) -> str | None:
     night.heed()
     if night.interrupt.soon or night.interrupt.now:
         return "interrupted"
-    done = [record for record in night.ledger.records() if record.id != BASELINE and record.verdict]
     stop, hours = night.task.stop, (time.monotonic() - night.started) / 3600
     late = by_time(stop, night.began, datetime.now().astimezone(), hours)
-    return by_work(stop, done) or late or by_money(night) or by_target(night) or by_trouble(night, done)
+    return by_work(stop, night.ledger.tally) or late or by_money(night) or by_target(night) or by_trouble(night)
 
 
-def by_work(stop: Stop, done: list[Record]) -> str | None:
+def by_work(stop: Stop, tally: Tally) -> str | None:
     """Enough experiments, or too long none that was kept; void ones count for nothing."""
-    statuses = [record.verdict.status for record in done if record.verdict and record.verdict.status != "void"]
-    if len(statuses) >= stop.experiments:
+    if tally.done >= stop.experiments:
         return f"{stop.experiments} experiments are done"
-    if stop.plateau and len(statuses) >= stop.plateau and "keep" not in statuses[-stop.plateau :]:
+    if stop.plateau and tally.done >= stop.plateau and "keep" not in islice(tally.verdicts(), stop.plateau):
         return f"the last {stop.plateau} experiments had none to keep; `harness resume --plateau {2 * stop.plateau}` goes on"
     return None
 
@@ -59,28 +58,27 @@ def by_target(night: Night) -> str | None:
     return f"the target is reached: {metric.name} {metric.shown(value)}, asked for was {target:g}"
 
 
-def by_trouble(night: Night, done: list[Record]) -> str | None:
+def by_trouble(night: Night) -> str | None:
     """Nobody can propose, or nothing can be measured."""
-    stranded = not night.ready() and not grid.waiting(night.ledger.records())
+    stranded = not night.ready() and not night.ledger.tally.waiting()
     if stranded and all(night.pause_of(agent).until == math.inf for agent in night.agents):
         why = "; ".join(f"{name}: {pause.reason}" for name, pause in night.paused.items())
         return f"no agent can work: {why}. Mend that, see `harness agents check NAME`, then run `harness resume`"
-    counted = [record.verdict for record in done if not (record.proposal and record.proposal.outcome.kind in PAUSES)]
-    last = counted[-MAX_VOIDS:]
-    if len(last) == MAX_VOIDS and all(verdict and verdict.status == "void" for verdict in last):
-        return f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {_reason(last[-1])}"
+    last = list(islice(filter(counts, reversed(night.ledger.records())), MAX_VOIDS))
+    if len(last) == MAX_VOIDS and all(record.status == "void" for record in last):
+        return f"the last {MAX_VOIDS} experiments were void, so something outside the experiments is broken: {_reason(last[0])}"
     return None
 
 
-def begun(records: list[Record]) -> int:
-    """How many experiments count that have begun: all but the baseline and void ones."""
-    return sum(not (record.verdict and record.verdict.status == "void") for record in records[1:])
+def counts(record: Record) -> bool:
+    """Whether a verdict says how it goes: that an agent's account is used up says nothing."""
+    return bool(record.id != BASELINE and record.verdict) and not (record.proposal and record.proposal.outcome.kind in PAUSES)
 
 
 def spare(night: Night) -> int:
     """How many more a night may begin beside the variants that wait already."""
-    records = night.ledger.records()
-    return night.task.stop.experiments - begun(records) - len(grid.waiting(records))
+    tally = night.ledger.tally
+    return night.task.stop.experiments - tally.begun - len(tally.waiting())
 
 
 def plan(night: Night) -> str:
@@ -95,5 +93,5 @@ def plan(night: Night) -> str:
     return "ends " + ", ".join(ends)
 
 
-def _reason(verdict: Verdict | None) -> str:
-    return verdict.reason if verdict else ""
+def _reason(record: Record) -> str:
+    return record.verdict.reason if record.verdict else ""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import git, grid, repairing
+from harness import git, repairing
 from harness.beginning import draft, tried_before, with_change
 from harness.leavings import Left
 from harness.models import Proposal, Record, Sibling, Variant, Verdict
 from harness.night import Night
 from harness.patterns import VARIANTS
 from harness.proposal import TITLE_CHARS, printable, titled
-from harness.stopping import begun, spare
+from harness.stopping import spare
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def note(night: Night, record: Record, proposal: Proposal, others: list[Change])
 
 def begin(night: Night) -> Record | None:
     """The variant that has waited longest, as an experiment; closed at once when somebody else has tried the same meanwhile."""
-    records = night.ledger.records()
-    found = next(iter(grid.waiting(records)), None)
-    if found is None or begun(records) >= night.task.stop.experiments:
+    tally = night.ledger.tally
+    found = next(iter(tally.waiting()), None)
+    if found is None or tally.begun >= night.task.stop.experiments:
         return None
     first, n, variant = found
     assert first.variant is not None

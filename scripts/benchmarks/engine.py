@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__, config, git, upkeep
-from harness.ledger import Ledger, new_record
+from harness.beginning import new_record
+from harness.ledger import Ledger
 from harness.models import Experiment, Measurement, Proposal, Record, Verdict
 from harness.state import StateFolder
 from harness.steps import EVENT, Step
