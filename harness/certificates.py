@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from harness import git, refs
-from harness.ledger import evidence, now
+from harness.ledger import now
 from harness.models import Measurement, Metric, Split, UserError, Value
 from harness.steps import Step, reached
 
@@ -114,7 +114,7 @@ class Certificates:
         """Write a measurement into the certificate, its log and its curve beside it."""
         runs = [*certificate.measurements[side], measured.facts()]
         certificate = certificate.model_copy(update={"measurements": {**certificate.measurements, side: runs}})
-        return self.save(certificate, Step.CERTIFICATE_MEASURED, evidence(f"{side}-{len(runs)}", measured))
+        return self.save(certificate, Step.CERTIFICATE_MEASURED, measured.texts(f"{side}-{len(runs)}"))
 
 
 def number_of(name: str) -> int | None:

@@ -35,6 +35,15 @@ def family(records: Iterable[Record], record: Record) -> list[Record]:
     return [each for each in records if each.variant and each.variant.of == record.variant.of]
 
 
+def families(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The families of all experiments that have siblings, or will have some, by the ids of their members."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.variant:
+            found.setdefault(record.variant.of, []).append(record)
+    return {member.id: family for family in found.values() for member in family}
+
+
 def merged_siblings(records: Iterable[Record], record: Record) -> list[Record]:
     """The siblings that were merged, the latest merge first."""
     found = [each for each in family(records, record) if each.merged and each.id != record.id]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from harness import git, refs
 from harness.messages import merge_message
-from harness.models import Measurement, Record, UserError, Verdict
+from harness.models import Record, UserError, Verdict
 from harness.steps import Step, reached
 from harness.tally import Tally
 
@@ -73,6 +73,10 @@ class Ledger:
             raise UserError(f"there is no experiment {experiment} in {self.tag!r}: `harness log --tag {self.tag}` lists them")
         self._tips[name] = tip
         return self._read(name, tip)
+
+    def state(self, experiment: str) -> str:
+        """The commit of a record as it was read or written last."""
+        return self._tips[experiment]
 
     def _read(self, experiment: str, tip: str) -> Record:
         try:
@@ -235,12 +239,6 @@ def checked_out(tag: str) -> UserError:
         f"autoresearch/{tag} is checked out: switch to another branch (`git switch -`), the harness moves this one; "
         f"to look at it, use `git switch --detach autoresearch/{tag}`"
     )
-
-
-def evidence(run: str, measured: Measurement) -> dict[str, str]:
-    """The long texts of a measurement, by the names that they have beside a record: logs and curve."""
-    curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in measured.curve)
-    return {f"train-{run}.log": measured.log_tail, f"referee-{run}.log": measured.referee_tail, f"curve-{run}.tsv": curve}
 
 
 def now() -> str:

@@ -88,6 +88,11 @@ class Measurement(Written):
         """The measurement without curve and logs, which are kept beside the record: ten thousand have to fit into memory."""
         return self.model_copy(update={"curve": [], "log_tail": "", "referee_tail": ""})
 
+    def texts(self, run: str) -> dict[str, str]:
+        """Logs and curve by the names that they have beside a record, with the number of the run in them."""
+        curve = "".join(f"{step}\t{loss:.5f}\n" for step, loss in self.curve)
+        return {f"train-{run}.log": self.log_tail, f"referee-{run}.log": self.referee_tail, f"curve-{run}.tsv": curve}
+
 
 class Against(Value):
     """What a referee may compare a run with: the baseline's runs, and a file of the incumbent's value of each item."""

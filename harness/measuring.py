@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness import commits, git, guards, judge, merging, repairing, stuck
 from harness.early import Watcher
-from harness.ledger import BASELINE, evidence
+from harness.ledger import BASELINE
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
 from harness.proposal import added
@@ -140,7 +140,7 @@ def add(night: Night, record: Record, measured: Measurement) -> Record:
     if record.verdict and measured.value is not None:
         update["verdict"] = judge.refined(record.verdict, measured.value)
     record = record.model_copy(update=update)
-    return night.ledger.save(record, Step.MEASURED, evidence(str(len(record.measurements)), measured))
+    return night.ledger.save(record, Step.MEASURED, measured.texts(str(len(record.measurements))))
 
 
 def decide(night: Night, record: Record) -> judge.Next:

@@ -24,6 +24,7 @@ from harness.ledger import BASELINE, Ledger
 from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
 from harness.protocols import Agent, Cancel, Line
 from harness.scheduling import Flight, Pool, aside, conduct
+from harness.shelf import Shelf
 from harness.stacks import Stacks
 from harness.state import Status
 from harness.steps import Step, reached
@@ -79,6 +80,7 @@ class Night(Bench):
     paused: dict[str, Pause] = field(default_factory=dict)
     guarded: set[str] = field(default_factory=set)
     barred_since: dict[str, float] = field(default_factory=dict)
+    shelves: dict[int, Shelf] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     began: datetime = field(default_factory=lambda: datetime.now().astimezone())
 

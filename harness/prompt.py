@@ -1,30 +1,22 @@
-"""program.md + the lab's facts + its history -> the agent's prompt and the lab/ folder beside it.
+"""program.md + the lab's facts + its history -> the agent's prompt. The folder lab/ beside it is made in lab.py.
 
 Agents see the metric rounded to the task's resolution, and training's own logs in full; nothing else about a score.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from string import Template
 
-from harness import git, grid, imports, judge
-from harness.ledger import BASELINE, Ledger
-from harness.misses import near_misses
+from harness import grid, judge
+from harness.ledger import BASELINE
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
-from harness.patterns import VARIANTS, editable_files, is_glob
-from harness.stacks import Stacks, names
+from harness.patterns import VARIANTS, is_glob
 
 TEMPLATE = Path(__file__).with_name("prompt.md")
-RECENT, DETAILED, LISTED = 12, 60, 2000  # experiments in the prompt, in folders of their own, and as rows of history.tsv
-KEPT = 20  # and so many of the last kept ones, and of the nearest misses, however old
-FILES = 200
-LOG_CHARS = 6000
-PATCH_CHARS = 20_000
-PEOPLE, PEOPLE_CHARS = 10, 1000  # lines of what people said of an experiment, and characters of each
+RECENT, LISTED = 12, 2000  # experiments in the prompt, and as rows of history.tsv
 NOTEBOOK_CHARS = 32_000
 COLUMNS = ("id", "commit", "metric", "memory_gb", "status", "agent", "title", "variant_of")
 SEVERAL = """\
@@ -156,32 +148,6 @@ def notebook(records: list[Record]) -> str:
     return "\n".join(parts)[-NOTEBOOK_CHARS:]
 
 
-def write_lab(folder: Path, task: Task, ledger: Ledger, records: list[Record]) -> None:
-    """Make lab/ and notes/ in a worktree: what an agent may know of the history, as plain files."""
-    lab = folder / "lab"
-    for made in (lab, folder / "notes"):
-        made.mkdir(exist_ok=True)  # the user's repository may have such a folder
-    (folder / "notes" / "NOTEBOOK.md").write_text(notebook(records), "utf-8")
-    (lab / "history.tsv").write_text(history(task, records), "utf-8")
-    facts = {"metric": task.metric.model_dump(exclude={"noise"}), "profile": task.profile}
-    facts |= {"editable": task.editable, "inputs": task.inputs}
-    (lab / "task.json").write_text(json.dumps(facts, indent=1) + "\n")
-    near = near_misses(records)
-    (lab / "near-misses.tsv").write_text(history(task, sorted(near, key=lambda each: each.id)), "utf-8")
-    for brought in imports.histories(ledger.repo, ledger.tag):
-        _write_imported(lab / "imported" / brought.name, ledger, brought)
-    kept = [record for record in records if record.merged]
-    for record in {each.id: each for each in (*kept[-KEPT:], *near[:KEPT], *records[:1], *records[-DETAILED:])}.values():
-        _write_experiment(lab / "experiments" / record.id, task, ledger, record, grid.family(records, record))
-
-
-def _write_imported(folder: Path, ledger: Ledger, brought: imports.History) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "history.tsv").write_text(imports.table(brought, LISTED), "utf-8")
-    for row in [row for row in brought.rows if row.commit][-DETAILED:]:
-        (folder / f"{row.number}.patch").write_text(imports.patch(ledger.repo, row)[:PATCH_CHARS], "utf-8")
-
-
 def people(records: list[Record], stacked: bool) -> str:
     """What the words of review mean, where there are any."""
     where = "your worktree begins from the newest of them" if stacked else "so it is not in your worktree"
@@ -192,52 +158,6 @@ def people(records: list[Record], stacked: bool) -> str:
     }
     found = [f"`{word}`: {meaning}." for word, meaning in meanings.items() if any(record.status == word for record in records)]
     return "- In the history, " + " ".join(found) + "\n" if found else ""
-
-
-def said(record: Record) -> list[str]:
-    """What people said of an experiment, a line each, bounded. Who they are is nothing to an agent."""
-    made = record.review.decisions if record.review else []
-    words = {"accept": "a person accepted it", "reject": "a person rejected it", "comment": "a comment on it"}
-    return [
-        " ".join(f"{words[each.kind]}: {each.reason or 'without a reason'}".split())[:PEOPLE_CHARS] for each in made[-PEOPLE:]
-    ]
-
-
-def _write_experiment(folder: Path, task: Task, ledger: Ledger, record: Record, siblings: list[Record]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    proposal, verdict = record.proposal, record.verdict
-    text = f"{title(record)}\n\n{proposal.hypothesis if proposal else ''}\n\n"
-    text += f"verdict: {verdict.status}: {reason(verdict)}\n" if verdict else "verdict: none yet\n"
-    if len(siblings) > 1:
-        text += f"variants of this idea:\n\n{history(task, siblings)}\n"
-    text += "".join(f"{line}\n" for line in said(record))
-    if record.status == "waiting" and (gone := Stacks(ledger).rejected(record)):
-        text += f"it was built on {names(gone)}, which a person rejected\n"
-    (folder / "experiment.md").write_text(text, "utf-8")
-    if record.measurements:
-        last = record.measurements[-1]
-        number = len(record.measurements)
-        (folder / "train.log").write_text(ledger.text(record, f"train-{number}.log")[-LOG_CHARS:], "utf-8")
-        (folder / "curve.tsv").write_text("step\tloss\n" + ledger.text(record, f"curve-{number}.tsv"), "utf-8")
-        figures = {**last.figures, "peak_memory_mb": last.peak_memory_mb, **last.notes}
-        (folder / "figures.tsv").write_text("".join(f"{name}\t{value}\n" for name, value in figures.items()), "utf-8")
-    for name in ("check.log", "guard.log"):
-        if failed := ledger.text(record, name):
-            (folder / name).write_text(failed, "utf-8")
-    if commit := record.experiment.commit:
-        if record.id != BASELINE:
-            (folder / "diff.patch").write_text(git.diff(ledger.repo, record.experiment.base, commit), "utf-8")
-        for name, blob in _measured(task, ledger, record).items():
-            if blob is not None:
-                (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / "files" / name).write_bytes(git.read(ledger.repo, blob))
-
-
-def _measured(task: Task, ledger: Ledger, record: Record) -> dict[str, str | None]:
-    """The changed files as they were measured, or all editable ones of the baseline."""
-    blobs = git.files(ledger.repo, record.judged) if record.judged else {}
-    names = record.proposal.files if record.proposal else editable_files(task.editable, blobs)[:FILES]
-    return {name: blobs.get(name) for name in names}
 
 
 def line(task: Task, record: Record) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import git, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, variants, wishes
+from harness import git, lab, limits, logins, merging, mirror, outcome, prompt, repairing, sessions, stuck, variants, wishes
 from harness.beginning import tried_before, with_change
 from harness.harvest import Harvest, snapshot
 from harness.leavings import Left, leavings
@@ -20,6 +20,7 @@ from harness.patterns import VARIANTS, editable_files
 from harness.proposal import added, describe, nothing_changed, take
 from harness.protocols import Agent, Cancel, Exit
 from harness.scheduling import aside
+from harness.shelf import Shelf
 from harness.steps import Step, reached
 from harness.variants import Change
 from harness.workspace import agent_box, link_inputs, show_papers, worktree
@@ -142,8 +143,9 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
     mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base, base)
     patterns, blobs = task.editable, git.files(night.repo, base)
     place = night.state.worktree(tag, sessions.owner(spec, worker) if spec.context == "resume" else record.id)
-    with worktree(night.mirror, f"{tag}-{record.id}", place, base) as folder:
-        prompt.write_lab(folder, task, night.ledger, records)
+    shelf = night.shelves.setdefault(worker, Shelf(night.state.shelf(tag, worker)))
+    fresh = worktree(night.mirror, f"{tag}-{record.id}", place, base)
+    with fresh as folder, lab.shown(folder, shelf, task, night.ledger, records):
         link_inputs(folder, task.inputs, git.root(night.repo))
         session = sessions.begin(night.state, tag, spec, worker)  # which knows the paths of its worktree
         env = {"HARNESS_FILE": next(iter(editable_files(patterns, blobs)), "")}
