@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-from harness import agents, caches, config, git, locks, mirror, preflight, refs, sandboxes, slots, starts, static, trusted
+from harness import agents, caches, config, git, locks, mirror, preflight, refs, sandboxes, slots, starts, static, trees, trusted
 from harness.agents import programs
 from harness.bench import Bench
 from harness.certificates import ALL
@@ -102,6 +102,7 @@ def open_night(
         locks.break_stale(repo, [f"refs/{kind}s/{settings.tag}/*" for kind in get_args(WishKind)])
         start = check_repository(repo, ledger, task, settings)
         state.clear(settings.tag)
+        stack.callback(trees.remove, state.shelves(settings.tag))
         bench = open_bench(repo, task, state, settings, sandbox, start)
         check_comparable(ledger, bench)
         if settings.agents:

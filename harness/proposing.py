@@ -143,7 +143,7 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
     mirror.reflect(night.mirror, night.repo, night.ledger.lab, night.ledger.get(BASELINE).experiment.base, base)
     patterns, blobs = task.editable, git.files(night.repo, base)
     place = night.state.worktree(tag, sessions.owner(spec, worker) if spec.context == "resume" else record.id)
-    shelf = night.shelves.setdefault(worker, Shelf(night.state.shelf(tag, worker)))
+    shelf = night.shelves.setdefault(worker, Shelf(night.state.shelves(tag) / str(worker)))
     fresh = worktree(night.mirror, f"{tag}-{record.id}", place, base)
     with fresh as folder, lab.shown(folder, shelf, task, night.ledger, records):
         link_inputs(folder, task.inputs, git.root(night.repo))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +39,7 @@ class Metric(Written):
         """The value as agents and commit messages may show it: a multiple of `resolution`."""
         if not self.resolution:
             return value
-        return round(round(value / self.resolution) * self.resolution, self._decimals) + 0.0  # never "-0"
+        return round(round(value / self.resolution) * self.resolution, decimals(self.resolution)) + 0.0  # never "-0"
 
     def shown(self, value: float | None) -> str:
         """`rounded` as text with the decimals that the resolution asks for, or "-" when there is no value."""
@@ -46,13 +47,14 @@ class Metric(Written):
             return "-"
         if not self.resolution:
             return f"{value:.6g}"
-        return f"{self.rounded(value):.{self._decimals}f}"
+        return f"{self.rounded(value):.{decimals(self.resolution)}f}"
 
-    @property
-    def _decimals(self) -> int:
-        """How many decimals a multiple of the resolution has."""
-        exponent = Decimal(str(self.resolution)).normalize().as_tuple().exponent
-        return max(0, -exponent) if isinstance(exponent, int) else 0
+
+@cache
+def decimals(resolution: float) -> int:
+    """How many decimals a multiple of a resolution has."""
+    exponent = Decimal(str(resolution)).normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 class Budget(Written):

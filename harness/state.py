@@ -76,9 +76,9 @@ class StateFolder:
         """Where the worktree of a proposal is made."""
         return self.path / "worktrees" / tag / experiment
 
-    def shelf(self, tag: str, worker: int) -> Path:
-        """Where what agents may read of experiments lies between two proposals of a worker; see shelf.py."""
-        return self.path / "shelves" / tag / str(worker)
+    def shelves(self, tag: str) -> Path:
+        """Where what agents may read of experiments lies between two proposals, a folder for each worker; see shelf.py."""
+        return self.path / "shelves" / tag
 
     def run(self, tag: str, name: str) -> Path:
         """The folder of one run, empty."""
@@ -153,7 +153,7 @@ class StateFolder:
 
     def clear(self, tag: str) -> None:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
-        folders = [self.path / kind / tag for kind in ("worktrees", "shelves", "runs")]
+        folders = (self.path / "worktrees" / tag, self.path / "runs" / tag, self.shelves(tag))
         for path in (*folders, *self.path.glob(f"trusted/*.{tag}")):
             trees.remove(path)
         partial = [path for folder in ("status", "settings") for path in (self.path / folder).glob(f"{tag}.*partial")]

@@ -22,7 +22,7 @@ MODEL = "what a run made; `harness replicate` makes it again"
 KINDS = {
     "runs": "files of a void run",
     "worktrees": "worktree of a killed harness",
-    "shelves": "what agents read of experiments",
+    "shelves": "what agents of a killed harness read",
     "homes": "an agent's home",
     "sessions": "ids of agents' sessions",
     "items": "values of single items",
