@@ -247,4 +247,4 @@ class Record(Value):
         """What is believed of a kept experiment's true value, so that a lucky run flatters nobody; else the mean of `values`."""
         if self.verdict and self.verdict.status == "keep" and self.verdict.value is not None:
             return self.verdict.value
-        return sum(self.values) / len(self.values) if self.values else None
+        return sum(values) / len(values) if (values := self.values) else None

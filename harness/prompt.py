@@ -156,7 +156,8 @@ def people(records: list[Record], stacked: bool) -> str:
         "rejected": "kept by the harness, but a person did not want it merged; `experiment.md` has the reason",
         "accepted": "by a person, and measured again under a number of its own, together with what was merged since",
     }
-    found = [f"`{word}`: {meaning}." for word, meaning in meanings.items() if any(record.status == word for record in records)]
+    present = {record.status for record in records}
+    found = [f"`{word}`: {meaning}." for word, meaning in meanings.items() if word in present]
     return "- In the history, " + " ".join(found) + "\n" if found else ""
 
 

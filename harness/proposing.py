@@ -73,8 +73,9 @@ async def propose(night: Night, record: Record, worker: int) -> Record:
     record = record.model_copy(update={"experiment": experiment, "program": blob})
     repairing.drop_branches(night, record)
     incumbent, many = night.ledger.incumbent(base), variants.most(night, record)
-    asked = prompt.render(night.task, text, others(night, record), incumbent, record.id, many)
-    asked += wishes.words(record) + stuck.words(night.task, record, others(night, record))
+    records = others(night, record)
+    asked = prompt.render(night.task, text, records, incumbent, record.id, many)
+    asked += wishes.words(record) + stuck.words(night.task, record, records)
     asked += repairing.words(night, record) or merging.words(night, record)
     tries = list(record.proposal.tries) if record.proposal else []
     pauses, repairs = waits(agent), iter(range(agent.spec.more_tries))
@@ -192,8 +193,8 @@ async def call(night: Night, record: Record, agent: Agent, worker: int, asked: s
         told = trouble  # the gateway knows better than the agent's words, which are as good where it only saw a busy provider
     sessions.end(night.state, tag, spec, worker, said.session or session.id, told)
     twin = tried_before(night, git.tree_with(night.repo, base, changed)) if changed else None
-    known = {each.id for each in records if each.experiment.tree} | {record.id}
-    collided = None if twin in known else twin
+    known = twin in (None, record.id) or any(each.id == twin and each.experiment.tree for each in records)
+    collided = None if known else twin
     return Work(ended, said, found, refused, changed, told, change, rest, bool(session.id), collided)
 
 

@@ -9,7 +9,7 @@ be seen beside it. The record says which it was, and its verdict whether it help
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, takewhile
 
 from harness import git, prompt
 from harness.ledger import BASELINE, Ledger
@@ -88,8 +88,8 @@ def words(task: Task, record: Record, records: list[Record]) -> str:
 
 def _since(records: list[Record]) -> list[Record]:
     """The experiments after the last keep; void ones, in which no idea was tried, are left out."""
-    kept = max(index for index, record in enumerate(records) if index == 0 or _kept(record))
-    return [record for record in records[kept + 1 :] if not (record.verdict and record.verdict.status == "void")]
+    since = list(takewhile(lambda record: record.id != BASELINE and not _kept(record), reversed(records)))
+    return [record for record in reversed(since) if not (record.verdict and record.verdict.status == "void")]
 
 
 def _kept(record: Record) -> bool:
