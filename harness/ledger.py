@@ -48,11 +48,11 @@ class Ledger:
     def follow(self) -> list[Record]:
         """All records as they are now, for who only watches: those that another process moved since are read anew."""
         found = {ref.rsplit("/", 1)[1]: tip for ref, tip in refs.below(self.repo, self.ref("")).items()}
-        tips = {name: found[name] for name in sorted(filter(str.isdigit, found), key=int)}
-        known = self._records or {}
-        same = {name for name in known if tips.get(name) == self._tips.get(name)}
-        self._records = {name: known[name] if name in same else self._read(name, tip) for name, tip in tips.items()}
-        self._tips, self._tally = tips, None
+        if self._records is None or len(found) != len(self._records) or found != self._tips:
+            tips = {name: found[name] for name in sorted(filter(str.isdigit, found), key=int)}
+            known = {name: each for name, each in (self._records or {}).items() if tips.get(name) == self._tips.get(name)}
+            self._records = {name: known.get(name) or self._read(name, tip) for name, tip in tips.items()}
+            self._tips, self._tally = tips, None
         return list(self._records.values())
 
     @property

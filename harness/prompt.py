@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from string import Template
 
-from harness import grid, judge
+from harness import grid, judge, outline
 from harness.ledger import BASELINE
 from harness.models import Metric, Record, Task, Verdict
 from harness.noise import noise as measured_noise
@@ -82,8 +82,7 @@ def budget(task: Task) -> str:
 
 def counts(records: list[Record]) -> str:
     """How many experiments ended how, in words."""
-    ended = [record.status for record in records if record.verdict and record.id != BASELINE]
-    return ", ".join(f"{ended.count(status)} {status}" for status in sorted(set(ended))) or "nothing was tried yet"
+    return outline.counts(record.status for record in records if record.verdict and record.id != BASELINE)
 
 
 def under_way(records: list[Record]) -> str:

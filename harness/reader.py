@@ -6,24 +6,22 @@ A reader stands beside the night and never in its way: nothing is written, and w
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
-from harness import git, locks, prompt, view
+from harness import git, locks, prompt, refs, view
 from harness.ledger import Ledger
 from harness.live import Best, Closed, History, Live, Work
 from harness.models import Record, UserError
+from harness.outline import Outline, Remembered, outline
 from harness.spec import moment
 from harness.state import Activity, Status, status_of
 
 VERDICTS = 40  # that are told, the latest first
 TRIED = 400  # experiments whose values are told, of more every second, third, ...; those that were kept are all told
 PACE = 20  # experiments from whose ends the time of one is taken
-FRESH_NS = 2_000_000_000  # a folder that changed so lately may have changed again within the tick of its clock
 WORDS = {"propose": "proposing", "check": "checking", "start": "starting", "train": "training", "audit": "auditing"}
 WORDS |= {"evaluate": "evaluating", "run": "running", "guard": "checking guard"}
 WAITING = {"proposing": "waiting for a worker", "measuring": "waiting for a run slot"}
@@ -35,9 +33,11 @@ class Reader:
     def __init__(self, repo: git.Repo, tag: str) -> None:
         """Nothing is read yet."""
         self.repo, self.ledger = repo, Ledger(repo, tag)
-        self._mark: list[tuple[int, int, int]] | None = None
+        self._glance = refs.Glance(repo, self.ledger.ref("").rstrip("/"))
         self._history: History | None = None
+        self._outlines = Remembered(outline)
         self._known: dict[str, Record] = {}
+        self._settled: list[Outline] = []
         self._open: list[Record] = []
         self._summary = ""
 
@@ -71,44 +71,44 @@ class Reader:
         )
 
     def _records(self) -> History:
-        """What the records say, read again only where a ref may have moved since."""
-        folder = git.common(self.repo)
-        mark = [_stat(path) for path in (folder / "packed-refs", folder / self.ledger.ref("").rstrip("/"))]
-        if self._history is None or mark != self._mark:
-            with suppress(*(() if self._history is None else (KeyError, git.GitError))):  # refs are packed at this very moment
-                records = self.ledger.follow()
-                latest = max(changed for _, changed, _ in mark)
-                settled = datetime.now().timestamp() * 1e9 - latest > FRESH_NS
-                self._history, self._mark = self._told(records), mark if settled else None
-        assert self._history is not None
+        """What the records say, read again only where a ref may have moved since, and counted only where one did."""
+        if self._history is None:
+            self._glance.moved()
+            self._history = self._told(self.ledger.records())
+            self._glance.settle()
+        elif self._glance.moved():
+            with suppress(KeyError, git.GitError):  # refs are packed at this very moment
+                self._history = self._told(self.ledger.follow())
+                self._glance.settle()
         return self._history
 
     def _told(self, records: list[Record]) -> History:
         if not records:
             raise UserError(f"the records of {self.ledger.tag!r} are gone: `harness log` shows what there is")
-        before, self._known = self._known, {record.experiment.id: record for record in records}
-        self._open = [record for record in records if record.state != "closed"]
-        moved = [record for name, record in self._known.items() if before.get(name) is not record]
-        if self._history and all(record.state != "closed" for record in moved) and len(self._known) >= len(before):
+        night = self._outlines.of(records)
+        self._known = {each.id: each.record for each in night}
+        self._open = [each.record for each in night if not each.closed]
+        settled = [each for each in night if each.closed]
+        if self._history and settled == self._settled:
             return self._history
-        self._summary = view.summary(records)
-        first, closed = records[0], [record for record in records[1:] if record.verdict]
-        best = max((r for r in records if r.merged or r is first), key=lambda record: (record.merge or 0, int(record.id)))
-        counts = Counter(record.status for record in closed)
-        kept = sorted((r for r in closed if r.merged and r.value is not None), key=lambda record: record.merge or 0)
-        return History(
-            task=first.task,
-            profile=first.profile,
-            metric=first.metric,
+        first, ended = night[0], [each for each in night[1:] if each.ended]
+        merged = sorted((each for each in ended if each.merged), key=lambda each: (each.merge, int(each.id)))
+        best, counts = merged[-1] if merged else first, Counter(each.status for each in ended)
+        found = History(
+            task=first.record.task,
+            profile=first.record.profile,
+            metric=first.record.metric,
             baseline=first.value,
-            best=Best(id=best.id, title=prompt.title(best), value=best.value, curve=self._curve(best)),
+            best=Best(id=best.id, title=prompt.title(best.record), value=best.value, curve=self._curve(best.record)),
             counts=dict(sorted(counts.items())),
-            done=len(closed) - counts["void"],
-            kept=[(int(record.id), record.value or 0.0) for record in kept],
-            tried=[(int(record.id), record.value) for record in closed[:: 1 + len(closed) // TRIED] if record.value is not None],
-            latest=[_closed(record) for record in closed[: -VERDICTS - 1 : -1]],
-            ends=sorted(record.updated for record in closed[-PACE:]),
+            done=len(ended) - counts["void"],
+            kept=[(int(each.id), each.value) for each in merged if each.value is not None],
+            tried=[(int(each.id), each.value) for each in ended[:: 1 + len(ended) // TRIED] if each.value is not None],
+            latest=[_closed(each) for each in ended[: -VERDICTS - 1 : -1]],
+            ends=sorted(each.record.updated for each in ended[-PACE:]),
         )
+        self._settled, self._summary = settled, view.told(night)
+        return found
 
     def _curve(self, record: Record) -> list[tuple[float, float]]:
         """The curve of a record's first run; empty where its referee knows none."""
@@ -161,28 +161,21 @@ class Reader:
         )
 
 
-def _stat(path: Path) -> tuple[int, int, int]:
-    """What changes when a file or the entries of a folder do; zeros where there is none."""
-    with suppress(OSError):
-        found = os.stat(path)  # noqa: PTH116
-        return found.st_ino, found.st_mtime_ns, found.st_size
-    return 0, 0, 0
-
-
 def _title(record: Record) -> str:
     """What an experiment tries; empty as long as nobody knows."""
     return prompt.title(record) if record.proposal else ""
 
 
-def _closed(record: Record) -> Closed:
+def _closed(each: Outline) -> Closed:
+    record = each.record
     assert record.verdict is not None
     return Closed(
-        id=record.id,
+        id=each.id,
         agent=record.experiment.agent,
         title=prompt.title(record),
-        status=record.status,
+        status=each.status,
         reason=" ".join(record.verdict.reason.split()),
-        shown=record.metric.shown(record.value),
+        shown=record.metric.shown(each.value),
         believed=view.believed(record.verdict),
     )
 

@@ -14,6 +14,7 @@ from harness.models import UserError
 
 RELEASED = 3
 LOCK_WAIT_S = 5.0  # `git gc` holds the lock of packed-refs for moments; a lock that stays belongs to a process that died
+FRESH_NS = 2_000_000_000  # a folder that changed so lately may have changed again within the tick of its clock
 
 
 class RefMoved(UserError):
@@ -40,10 +41,42 @@ def resolve(repo: Repo, ref: str) -> str | None:
         return None
 
 
-def below(repo: Repo, prefix: str) -> dict[str, str]:
-    """Every ref below `prefix`, sorted, with the id it points at."""
-    found = {ref.name: str(ref.target) for ref in repo.references.iterator() if ref.name.startswith(prefix)}
+def below(repo: Repo, *prefixes: str) -> dict[str, str]:
+    """Every ref below any of `prefixes`, sorted, with the id it points at."""
+    found = {ref.name: str(ref.target) for ref in repo.references.iterator() if ref.name.startswith(prefixes)}
     return dict(sorted(found.items()))
+
+
+class Glance:
+    """Whether refs may have moved since they were read, by when their folders changed: it costs the same with ten thousand."""
+
+    def __init__(self, repo: Repo, *folders: str) -> None:
+        """Folders from `refs/` on; an asterisk stands for any name."""
+        self._root, self._folders = common(repo), ("packed-refs", *folders)
+        self._found: list[tuple[str, int, int, int]] = []
+        self._read: list[tuple[str, int, int, int]] | None = None
+        self._again = 0
+
+    def moved(self) -> bool:
+        """Whether to read them; once more, too, when the tick of the clock is over in which they changed last."""
+        paths = [
+            path for name in self._folders for path in (sorted(self._root.glob(name)) if "*" in name else [self._root / name])
+        ]
+        self._found = [(str(path), *_stat(path)) for path in paths]
+        return self._found != self._read or 0 < self._again <= time.time_ns()
+
+    def settle(self) -> None:
+        """They have been read as they were at the last `moved`, or later."""
+        calm = max(changed for _, _, changed, _ in self._found) + FRESH_NS
+        self._read, self._again = self._found, calm if calm > time.time_ns() else 0
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    """What changes when a file or the entries of a folder do; zeros where there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    return 0, 0, 0
 
 
 def swap(repo: Repo, ref: str, new: str, old: str | None) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from harness import grid, judge, prompt
+from harness import grid, judge, outline, prompt
 from harness.ledger import BASELINE
 from harness.models import Measurement, Metric, Record, Usage, Verdict
+from harness.outline import Outline
 from harness.state import Activity, Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -54,31 +55,36 @@ def dollars(usd: float | None) -> str:
     return f"{usd:.2f}" if usd >= 0.1 or not usd else f"{usd:.2g}" if usd >= 0.0001 else "<0.0001"
 
 
-def costs(records: list[Record]) -> str:
+def summary(records: list[Record]) -> str:
+    """How far the night came, honestly: a gain within the noise is not called one. And what its models cost."""
+    return told(list(map(outline.outline, records)))
+
+
+def told(night: list[Outline]) -> str:
+    """The same of records that were counted before."""
+    return _progress(night) + _costs(night)
+
+
+def _costs(night: list[Outline]) -> str:
     """What the night's models cost by list price, in all and for each merged gain; empty when nobody used one."""
-    found = [used.usd for record in records if (used := usage(record))]
+    found = [each.usd for each in night if each.paid]
     if not found:
         return ""
     spent = sum(usd or 0.0 for usd in found)
-    kept = sum(r.merged and r.id != BASELINE for r in records)
+    kept = sum(each.merged and each.id != BASELINE for each in night)
     text = f"; {dollars(spent)} USD" + (f", {dollars(spent / kept)} USD a merged gain" if kept else "")
     return text + (", and more for models of unknown price" if None in found else "")
 
 
-def summary(records: list[Record]) -> str:
-    """How far the night came, honestly: a gain within the noise is not called one. And what its models cost."""
-    return progress_made(records) + costs(records)
-
-
-def progress_made(records: list[Record]) -> str:
+def _progress(night: list[Outline]) -> str:
     """How far the night came."""
-    if not records or records[0].value is None:
+    if not night or night[0].value is None:
         return "no baseline yet"
-    metric, first = records[0].metric, records[0].value
-    kept = [r for r in records if r.merged and r.id != BASELINE and r.value is not None]
-    kept.sort(key=lambda record: record.merge or 0)
-    text = f"{prompt.counts(records)}; {metric.name} {metric.shown(first)}"
-    if not kept and any(record.review for record in records):
+    metric, first = night[0].record.metric, night[0].value
+    ended = [each for each in night if each.ended and each.id != BASELINE]
+    kept = sorted((each for each in ended if each.merged and each.value is not None), key=lambda each: each.merge)
+    text = f"{outline.counts(each.status for each in ended)}; {metric.name} {metric.shown(first)}"
+    if not kept and any(each.reviewed for each in night):
         return f"{text}: nothing is merged yet, see `harness review`"
     if not kept or kept[-1].value is None:
         return f"{text}: nothing was better than the baseline by more than the noise"

@@ -13,13 +13,13 @@ import long_night
 import pytest
 from conftest import Lab, make_lab
 
-from harness import git, judge
+from harness import git, judge, refs
 from harness.ledger import Ledger
 from harness.models import Decision, Measurement, Proposal, Record, Review
 from harness.report import bundle, detail, difference, headline, ideas, sections, standing, text
 from harness.report.graph import graph
 from harness.report.lineage import lineage
-from harness.report.page import page, policy
+from harness.report.page import BLOCK, Page, page, policy
 from harness.report.progress import prepare
 from harness.report.spent import spent
 
@@ -51,7 +51,7 @@ def test_neither_a_part_of_a_phase_nor_the_sum_of_all_is_a_phase(ledger: Ledger)
     run = Measurement(status="ok", value=1.0, seconds={"train": 10.0, "train.save": 4.0, "evaluate": 2.0, "total": 12.0})
     record = ledger.records()[0].model_copy(update={"measurements": [run]})
     assert spent([record]).phases == {"train": 10.0, "evaluate": 2.0}
-    assert detail.rows([record])["seconds"] == [12.0]
+    assert detail.cells(record).seconds == 12.0
 
 
 def test_standings_add_up(ledger: Ledger) -> None:
@@ -80,7 +80,7 @@ def test_no_posterior_is_said_to_be_certain(ledger: Ledger, probability: float, 
     record = record.model_copy(update={"verdict": record.verdict.model_copy(update={"probability": probability})})
     assert judge.chance(probability) == said
     assert ("Real", f"probability {said}") in detail.facts(record)
-    assert detail.rows([record])["chance"] == [said]
+    assert detail.cells(record).chance == said
     assert sections.near(record)["chance"] == said
 
 
@@ -106,7 +106,7 @@ def test_what_a_person_decides_about_is_not_called_merged_before(ledger: Ledger)
     assert picture.heading.endswith("0 kept, 1 waiting for review")
     assert "one that the harness would keep waits for you" in headline.nothing(records, picture)
     assert "was rejected" in headline.nothing([baseline, rejected], prepare([baseline, rejected]))
-    assert detail.rows(records)["status"] == ["keep", "waiting", "rejected", "accepted"]
+    assert [detail.cells(record).status for record in records] == ["keep", "waiting", "rejected", "accepted"]
     assert ("Review", "reject    Ada, ") in detail.facts(rejected)
     tree = graph(records, records, {}).splitlines()
     assert [line[:4] for line in tree] == ["| - ", "| - ", "| ? ", "|/", "*   "], "nobody's ground but the baseline's"
@@ -260,6 +260,24 @@ def test_of_too_many_the_most_telling_keep_their_diff(ledger: Ledger) -> None:
     assert [each["id"] for each in unpacked(bundle.chunks(found)[1])] == [r.id for r in records[bundle.CHUNK : 2 * bundle.CHUNK]]
 
 
+def test_a_page_made_again_is_the_one_that_would_be_made_first(tmp_path: Path) -> None:
+    long_night.make(tmp_path, BLOCK + 20, 5)
+    ledger = Ledger(git.open_repo(tmp_path), "t")
+    again = Page(ledger)
+    before = re.findall(r'class="rows">([^<]+)<', again.html("1"))
+    assert [len(unpacked(block)["id"]) for block in before] == [BLOCK, 21]
+    for name, other in (("0510", "0511"), ("0003", None)):
+        refs.delete(ledger.repo, ledger.ref(name))
+        if other:
+            refs.swap(ledger.repo, ledger.ref(name), str(refs.resolve(ledger.repo, ledger.ref(other))), None)
+        ledger.follow()
+        html = again.html("2")
+        assert html == Page(Ledger(git.open_repo(tmp_path), "t")).html("2")
+        after = re.findall(r'class="rows">([^<]+)<', html)
+        assert [one == two for one, two in zip(before, after, strict=True)] == ([True, False] if other else [False, False])
+        before = after
+
+
 def test_the_incumbent_is_the_one_that_the_lab_branch_had(ledger: Ledger) -> None:
     records = ledger.records()
     line = lineage(ledger, records, git.commit_of(ledger.repo, ledger.lab))
@@ -307,7 +325,7 @@ def test_a_night_that_has_hardly_begun_has_a_page(tmp_path: Path) -> None:
     long_night.make(tmp_path / "first", 1, 0, lambda record: begun(record) if record.id != "0000" else record)
     html = page(Ledger(git.open_repo(tmp_path / "first"), "t"))
     assert "no experiment has ended yet" in html
-    assert unpacked(re.findall(r'id="rows">([^<]+)<', html)[0])["status"] == ["keep", "open"]
+    assert unpacked(re.findall(r'class="rows">([^<]+)<', html)[0])["status"] == ["keep", "open"]
 
 
 def test_a_page_of_a_hundred_is_small_and_names_nobody_else(ledger: Ledger) -> None:
@@ -337,7 +355,7 @@ def test_a_real_night_from_the_command_line(real: Lab) -> None:
     assert (real.path / "other.html").stat().st_size == (real.path / "report-t.html").stat().st_size
     assert "name a file in a folder that exists" in real.harness("report", "--out", "no/where.html", code=1).stderr
     assert "name a file" in real.harness("report", "--out", ".", code=1).stderr
-    (rows,) = re.findall(r'id="rows">([^<]+)<', html)
+    (rows,) = re.findall(r'class="rows">([^<]+)<', html)
     assert unpacked(rows)["status"] == ["keep", "keep", "crash", "discard"]
     (chunk,) = re.findall(r'class="chunk">([^<]+)<', html)
     assert "ValueError: 7" in unpacked(chunk)[2]["logs"][0][1]

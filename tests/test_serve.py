@@ -21,7 +21,10 @@ from browser import browser, needs_browser
 from conftest import Lab, make_lab
 
 from harness import git, locks
+from harness.ledger import Ledger
 from harness.models import UserError
+from harness.report import detail
+from harness.report.lineage import lineage
 from harness.serve.door import Door
 from harness.serve.server import listen
 
@@ -161,7 +164,7 @@ def test_without_the_token_nobody_gets_in(server: Served, query: str) -> None:
 @pytest.mark.parametrize("cookie", ["", "harness=", "harness=x", "other={}", "harness={}x"])
 def test_without_the_cookie_nothing_is_shown(server: Served, cookie: str) -> None:
     mine = server.cookie.partition("=")[2]
-    for path in (server.folder, f"{server.folder}live", "/nothing"):
+    for path in (server.folder, f"{server.folder}live", f"{server.folder}experiment/0012", "/nothing"):
         answer, body = server.ask(path, cookie=cookie.format(mine))
         assert answer.status == 403
         assert b"harness serve" in body
@@ -217,6 +220,9 @@ def test_it_answers_nothing_but_questions(server: Served) -> None:
 def test_no_path_is_one_of_a_file(server: Served, night: Path) -> None:
     tricks = ["/etc/passwd", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/.git/config", "/train.py"]
     inside = ["train.py", "../train.py", "%2e%2e/train.py", "..%2ftrain.py", "./", "live/../", "live/", "live%00", ".git/HEAD"]
+    inside += [
+        f"experiment/{each}" for each in ("", "9999", "0012/", "0012%00", "%30012", "0012/train.py", "../train.py", "HEAD")
+    ]
     tricks += [server.folder + each for each in inside] + [f"{server.folder}/", server.folder[:-1], server.folder.upper()]
     tricks += [f"file://{night}/train.py", f"http://127.0.0.1:{server.port}{server.folder}", "*"]
     for path in tricks:
@@ -237,6 +243,7 @@ def test_every_answer_says_what_a_browser_must_not_do(server: Served) -> None:
     for path, cookie, method in (
         (None, None, "GET"),
         (f"{server.folder}live", None, "GET"),
+        (f"{server.folder}experiment/0012", None, "GET"),
         (token, "", "GET"),
         ("/", "", "GET"),
         (None, None, "PUT"),
@@ -261,6 +268,23 @@ def test_the_page_and_what_runs_name_the_same_version(server: Served) -> None:
     assert re.search(rb'data-version="(\w+)"', page)[1].decode() == found["version"]  # type: ignore[index]
     assert (found["running"], found["now"], found["problem"]) == (False, [], "")
     assert server.ask()[1] == page
+
+
+def test_what_belongs_to_one_experiment_is_asked_for_by_its_number(server: Served, night: Path) -> None:
+    page = server.ask()[1]
+    assert b'class="chunk"' not in page
+    answer, body = server.ask(f"{server.folder}experiment/0012")
+    assert answer.headers["Content-Type"] == "application/json"
+    found = json.loads(body)
+    ledger = Ledger(git.open_repo(night), "t")
+    records = ledger.records()
+    line = lineage(ledger, records, git.commit_of(ledger.repo, ledger.lab))
+    assert found == json.loads(json.dumps(detail.details(ledger, records, line)[12])), (
+        "the same as in a page that needs no server"
+    )
+    assert found["diff"]
+    assert found["curve"]
+    assert server.ask(f"{server.folder}experiment/0031")[1].startswith(b"harness: there is no experiment 0031 in 't'")
 
 
 def test_slow_large_and_many_do_not_hurt(server: Served) -> None:
@@ -384,6 +408,7 @@ def page_of(lab: Lab, served: Served, profile: Path) -> None:
         shown.js("location.hash = '0002'")
         shown.until(lambda: shown.texts("dialog[open] nav .id") == ["0002"])
         shown.js("const d = document.getElementById('detail'); d.scrollTop = 40; window.mine = d.querySelector('h2')")
+        shown.js("window.row = document.querySelector('#table tbody tr')")
         opened = shown.js("return document.querySelectorAll('details[open]').length")
         above = "return document.querySelector('#experiments').getBoundingClientRect().top"
         place, ids = shown.js(above), lambda: shown.texts("#table tbody td.id")
@@ -397,6 +422,7 @@ def page_of(lab: Lab, served: Served, profile: Path) -> None:
         assert set(ids()) == {"0002", "0004"}, "the reader's filter holds"
         assert shown.js("return document.querySelector('#table th.seconds').getAttribute('aria-sort')") == "descending"
         assert shown.js("return document.getElementById('text').value") == "crash"
+        assert shown.js("return [...document.querySelectorAll('#table tbody tr')].includes(window.row)"), "what is the same stays"
         assert shown.texts("dialog[open] nav .id") == ["0002"]
         assert shown.js(
             "const d = document.getElementById('detail'); return [d.scrollTop, d.querySelector('h2') === window.mine]"
@@ -409,6 +435,8 @@ def page_of(lab: Lab, served: Served, profile: Path) -> None:
         assert shown.said == []
         served.process.terminate()
         shown.until(lambda: shown.texts("#now p")[0].startswith("harness serve does not answer: this is how it was at"))
+        shown.js("location.hash = '0001'")
+        shown.until(lambda: "harness serve does not answer" in "".join(shown.texts("dialog[open][data-id='0001'] .reason")))
 
 
 @needs_browser

@@ -19,7 +19,7 @@ import pexpect
 import pytest
 from conftest import Lab, make_lab
 
-from harness import git, locks
+from harness import git, locks, refs
 from harness.ledger import Ledger
 from harness.reader import Reader
 
@@ -250,6 +250,35 @@ def test_a_night_of_any_length_costs_nothing_while_nothing_moves(tmp_path: Path)
     assert last.id == "0300"
     subprocess.run(["git", "update-ref", "refs/experiments/t/0300", tip.strip()], cwd=tmp_path / "lab", check=True)
     assert reader.look().history is not before, "a ref that moved is seen at the next look"
+    gone = str(refs.resolve(ledger.repo, "refs/experiments/t/0017"))
+    refs.delete(ledger.repo, "refs/experiments/t/0017")
+    assert reader.look().history.done == 299
+    refs.swap(ledger.repo, "refs/experiments/t/0017", gone, None)
+    assert reader.ledger.get("17").id == "0017"
+    assert reader.look().history.done == 300, "also one that was asked for by its number meanwhile"
+    refs.delete(ledger.repo, "refs/experiments/t/0017")
+    now, anew = reader.look(), Reader(git.open_repo(tmp_path / "lab"), "t").look()
+    assert now.history.done == 299
+    assert (now.history, now.summary) == (anew.history, anew.summary), "counting what moved gives what counting all gives"
+
+
+def test_refs_that_change_twice_within_a_tick_are_read_twice(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    folder, glance = tmp_path / ".git/refs/experiments/t", refs.Glance(git.Repo(str(tmp_path)), "refs/experiments/*")
+    folder.mkdir(parents=True)
+    assert glance.moved()
+    assert glance.moved(), "as long as nobody has read them"
+    glance.settle()
+    assert not glance.moved()
+    tick = time.time_ns() - refs.FRESH_NS + 300_000_000  # what changes in the rest of that tick leaves no trace on the folder
+    os.utime(folder, ns=(tick, tick))
+    assert glance.moved()
+    glance.settle()
+    until(glance.moved)
+    glance.settle()
+    assert not glance.moved()
+    time.sleep(0.4)
+    assert not glance.moved(), "once is enough"
 
 
 def test_asking_whether_a_night_works_is_no_night(tmp_path: Path) -> None:

@@ -15,8 +15,12 @@ CHUNK = 40  # neighbours change the same lines of the same file: together they c
 
 def pack(value: Any) -> str:
     """A value as text for a data block; no character of it means anything to HTML."""
-    data = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(plain(value), 9, mtime=0)).decode("ascii")
+
+
+def plain(value: Any) -> bytes:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def chunks(values: list[Any]) -> list[str]:

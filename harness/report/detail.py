@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import git, judge, view
 from harness.ledger import BASELINE, Ledger
@@ -34,7 +34,12 @@ def chosen(records: list[Record], most: int = FULL) -> set[str]:
 def details(ledger: Ledger, records: list[Record], line: Lineage) -> list[dict[str, Any]]:
     """Every experiment in the order of `records`."""
     full = chosen(records)
-    return [lean(record, line) | (rich(ledger, record) if record.id in full else {"lean": True}) for record in records]
+    return [whole(ledger, record, line) if record.id in full else lean(record, line) | {"lean": True} for record in records]
+
+
+def whole(ledger: Ledger, record: Record, line: Lineage) -> dict[str, Any]:
+    """One experiment with everything."""
+    return lean(record, line) | rich(ledger, record)
 
 
 def lean(record: Record, line: Lineage) -> dict[str, Any]:
@@ -163,22 +168,47 @@ def _title(record: Record) -> str:
     return text.title(record, 200) or "(no title)"
 
 
-def rows(records: list[Record]) -> dict[str, list[Any]]:
-    """The table and the picture: a column for each field, since that compresses and unpacks best."""
-    chances = [record.verdict.probability if record.verdict else None for record in records]
-    return {
-        "id": [record.id for record in records],
-        "status": [record.status for record in records],
-        "agent": [text.line(record.experiment.agent, 60) for record in records],
-        "title": [_title(record) for record in records],
-        "value": [text.number(record.value, 9) for record in records],
-        "shown": [record.metric.shown(text.number(record.value, 12)) for record in records],
-        "gain": [text.number(record.verdict.gain) if record.verdict else None for record in records],
-        "believed": [text.signed(view.believed(record.verdict)) if record.verdict else "" for record in records],
-        "probability": [text.number(share, 3) for share in chances],
-        "chance": [judge.chance(share) if share is not None else "" for share in chances],
-        "seconds": [round(agent_s(r) + runs_s(r), 1) for r in records],
-        "usd": [text.number(used.usd, 3) if (used := view.usage(record)) else None for record in records],
-        "runs": [len(record.measurements) for record in records],
-        "words": [text.line(r.proposal.hypothesis, 300) if r.proposal else "" for r in records],
-    }
+class Cells(NamedTuple):
+    """What the table and the picture have of one experiment."""
+
+    id: str
+    status: str
+    agent: str
+    title: str
+    value: float | None
+    shown: str
+    gain: float | None
+    believed: str
+    probability: float | None
+    chance: str
+    seconds: float
+    usd: float | None
+    runs: int
+    words: str
+
+
+def cells(record: Record) -> Cells:
+    """A row of the table."""
+    verdict, proposal, used, value = record.verdict, record.proposal, view.usage(record), record.value
+    share = verdict.probability if verdict else None
+    return Cells(
+        id=record.id,
+        status=record.status,
+        agent=text.line(record.experiment.agent, 60),
+        title=_title(record),
+        value=text.number(value, 9),
+        shown=record.metric.shown(text.number(value, 12)),
+        gain=text.number(verdict.gain) if verdict else None,
+        believed=text.signed(view.believed(verdict)) if verdict else "",
+        probability=text.number(share, 3),
+        chance=judge.chance(share) if share is not None else "",
+        seconds=round(agent_s(record) + runs_s(record), 1),
+        usd=text.number(used.usd, 3) if used else None,
+        runs=len(record.measurements),
+        words=text.line(proposal.hypothesis, 300) if proposal else "",
+    )
+
+
+def columns(found: list[Cells]) -> dict[str, list[Any]]:
+    """Rows of the table as a column for each field, since that compresses and unpacks best."""
+    return {name: list(column) for name, column in zip(Cells._fields, zip(*found, strict=True), strict=True)}

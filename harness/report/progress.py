@@ -130,7 +130,8 @@ def place(points: list[tuple[float, float]], widths: list[float], size: tuple[fl
 
 
 def _value(record: Record) -> float | None:
-    return record.value if record.value is not None and math.isfinite(record.value) else None
+    value = record.value
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _spread(record: Record) -> float:

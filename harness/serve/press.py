@@ -1,7 +1,8 @@
 """Makes the page anew when the night has gone on and somebody looks: one edition at a time, in a thread, at leisure.
 
 What the page is made from are refs, so a hash of these is its version; reading them takes milliseconds, making a page of ten
-thousand experiments takes seconds. So that a night's own runs keep the processor, pages take a tenth of one core at most.
+thousand experiments for the first time takes seconds. So that a night's own runs keep the processor, pages take a tenth of one
+core at most. What belongs to one experiment alone is no part of a page: it is read when somebody opens that one.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from harness import git, refs
+from harness.ledger import Ledger
 from harness.live import Live
 from harness.models import UserError
 from harness.reader import Reader
-from harness.report.page import page
+from harness.report import bundle, detail
+from harness.report.lineage import Lineage
+from harness.report.page import Page
 
 LOOK_S = 1.0
+CERTIFICATES = "refs/certificates"
 SHARE = 10  # after an edition that took a second of a core, nine more without one
 PASSING = (UserError, git.GitError, KeyError)  # what may go wrong while somebody else repacks or moves what is being read
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Edition:
 
     version: str
     html: bytes
+    lineage: Lineage
 
 
 class Press:
@@ -40,6 +50,12 @@ class Press:
         """Nothing is read before somebody looks."""
         self.repo, self.tag, self.bug = git.open_repo(git.root(repo)), tag, bug  # one that no other thread uses
         self.reader = Reader(self.repo, tag)
+        self._page = Page(self.reader.ledger)
+        self._shelf, self._turn = git.open_repo(git.root(repo)), asyncio.Lock()
+        self._glance = refs.Glance(
+            self.repo, f"refs/experiments/{tag}", "refs/heads/autoresearch", CERTIFICATES, f"{CERTIFICATES}/*"
+        )
+        self._named = ""
         self.live: Live | None = None
         self.edition: Edition | None = None
         self.problem = ""
@@ -63,47 +79,54 @@ class Press:
             self.bug(error)
         self._looked, self._work = time.monotonic(), None
 
+    async def experiment(self, name: str) -> bytes:
+        """One experiment with all its evidence, as JSON; one of PASSING where there is none."""
+        line = self.edition.lineage if self.edition else Lineage({}, {})
+
+        def read() -> bytes:
+            ledger = Ledger(self._shelf, self.tag)
+            return bundle.plain(detail.whole(ledger, ledger.get(name), line))
+
+        async with self._turn:
+            return await _beside(read)
+
     def _read(self) -> None:
         """What runs now; and the page where it is time for another."""
-        named = version(self.repo, self.tag)
+        if self._glance.moved():
+            self._named = version(self.repo, self.tag)
+            self._glance.settle()
         self.live = self.reader.look()
-        if self.edition is None or (named != self.edition.version and time.monotonic() >= self._rested):
+        if self.edition is None or (self._named != self.edition.version and time.monotonic() >= self._rested):
             began = time.thread_time()
             self.reader.ledger.follow()  # refs may have moved on since they were named: a page is never older than its version
-            self.edition = Edition(named, page(self.reader.ledger, named).encode())
+            html = self._page.html(self._named).encode()
+            self.edition = Edition(self._named, html, self._page.lineage)
             self._rested = time.monotonic() + (SHARE - 1) * (time.thread_time() - began)
 
 
 def version(repo: git.Repo, tag: str) -> str:
     """A hash of all refs that a night's page is made from."""
-    found = hashlib.sha256()
-    for prefix in (f"refs/experiments/{tag}/", f"refs/heads/autoresearch/{tag}", "refs/certificates/"):
-        for name, target in refs.below(repo, prefix).items():
-            found.update(f"{name} {target}\n".encode())
-    return found.hexdigest()[:16]
+    found = refs.below(repo, f"refs/experiments/{tag}/", f"refs/heads/autoresearch/{tag}", f"{CERTIFICATES}/")
+    return hashlib.sha256("\n".join(f"{name} {target}" for name, target in found.items()).encode()).hexdigest()[:16]
 
 
-async def _beside(work: Callable[[], None]) -> None:
+async def _beside(work: Callable[[], Result]) -> Result:
     """Blocking `work` done in a thread that nobody waits for when the server ends."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[Result] = loop.create_future()
 
-    def tell(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
+    def tell(say: Callable[[], None]) -> None:
+        if not done.done():
+            say()
 
     def run() -> None:
-        found: BaseException | None = None
         try:
-            work()
+            found = work()
+            say = partial(done.set_result, found)
         except BaseException as error:
-            found = error
+            say = partial(done.set_exception, error)
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, found)
+            loop.call_soon_threadsafe(tell, say)
 
     threading.Thread(target=run, daemon=True).start()
-    await done
+    return await done

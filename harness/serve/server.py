@@ -1,4 +1,5 @@
-"""The server: two addresses, of the page and of what runs now. No path is one of a file, and nothing is ever written.
+"""The server: addresses of the page, of what runs now, and of each experiment by its number. No path is one of a file, and
+nothing is ever written.
 
 One request a connection, so that a connection has one deadline: for its head, until it has shown that it may look. Whoever
 cannot show that is dropped first when there are too many.
@@ -11,6 +12,7 @@ import errno
 import ipaddress
 import json
 import logging
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -24,12 +26,13 @@ from harness.models import UserError
 from harness.report.page import own
 from harness.serve.door import COOKIE, METHODS, Door, Refusal
 from harness.serve.now import now
-from harness.serve.press import Press
+from harness.serve.press import PASSING, Press
 
 HEAD_S, STALL_S = 10.0, 60.0  # for the head of a request; for each part of a page to be taken
 LOOK_S, PATIENCE_S = 0.5, 10.0  # for news of what runs, and for a newer page than there is
 STRANGERS, GUESTS = 64, 64  # connections that have not shown yet that they may look, and those that have
 PART = 1 << 16
+EXPERIMENT = re.compile(r"experiment/([0-9]{4,9})", re.ASCII)
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
 HEADERS = {
     "Cache-Control": "no-store",
@@ -120,6 +123,8 @@ class Site:
             return await self._page(request)
         if path == f"{self.door.folder}live":
             return await self._live()
+        if path.startswith(self.door.folder) and (found := EXPERIMENT.fullmatch(path, len(self.door.folder))):
+            return await self._experiment(found[1])
         return _text(Refusal(404, f"nothing is here: the page is {self.door.site}{self.door.folder}"))
 
     def _enter(self) -> web.Response:
@@ -134,9 +139,16 @@ class Site:
         await self.press.look(LOOK_S)
         edition, live = self.press.edition, self.press.live
         told = {"version": edition.version if edition else "", "problem": self.press.problem, **(now(live) if live else {})}
-        answer = web.Response(body=json.dumps(told).encode(), headers={**HEADERS, "Content-Type": "application/json"})
-        answer.force_close()
-        return answer
+        return _json(json.dumps(told).encode())
+
+    async def _experiment(self, name: str) -> web.Response:
+        """What the page shows of one experiment when somebody opens it."""
+        try:
+            return _json(await self.press.experiment(name))
+        except UserError as error:
+            return _text(Refusal(404, str(error)))
+        except PASSING as error:
+            return _text(Refusal(503, str(error)))
 
     async def _page(self, request: web.BaseRequest) -> web.StreamResponse:
         await self.press.look(PATIENCE_S)
@@ -161,6 +173,12 @@ def _token(query: str) -> str:
         return parse_qs(query, max_num_fields=10, errors="surrogateescape").get("token", [""])[0]
     except ValueError:  # more fields than anybody needs
         return ""
+
+
+def _json(body: bytes) -> web.Response:
+    answer = web.Response(body=body, headers={**HEADERS, "Content-Type": "application/json"})
+    answer.force_close()
+    return answer
 
 
 def _text(said: Refusal) -> web.Response:

@@ -22,6 +22,35 @@ async function unpack(block) {
   return new Response(stream).json();
 }
 
+// The table's columns, from the blocks that hold some hundred rows each.
+async function joined(blocks) {
+  const parts = await Promise.all([...blocks].map(unpack));
+  return Object.fromEntries(Object.keys(parts[0]).map((name) => [name, parts.flatMap((part) => part[name])]));
+}
+
+// Two ways to what belongs to single experiments, by their id: unpacked from the page, so many together, or asked for where the
+// page came from. What was seen once is kept.
+function packed(rows, blocks, size) {
+  const index = new Map(rows.id.map((id, i) => [id, i])), unpacked = new Map();
+  return async (id) => {
+    const chunk = Math.floor(index.get(id) / size);
+    if (!unpacked.has(chunk)) unpacked.set(chunk, unpack(blocks[chunk]));
+    return (await unpacked.get(chunk))[index.get(id) % size];
+  };
+}
+
+function asked() {
+  const known = new Map();
+  return async (id) => {
+    if (!known.has(id)) {
+      const answer = await fetch("experiment/" + id, { cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      known.set(id, await answer.json());
+    }
+    return known.get(id);
+  };
+}
+
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const FONT = '12px ui-sans-serif, system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 

@@ -2,13 +2,7 @@
 
 function detail(neighbours, close, open) {
   const panel = find("detail");
-  let rows = { id: [] }, blocks = [], unpacked = new Map(), index = new Map(), current = "", end = () => {};
-
-  const fetch = async (id) => {
-    const at = index.get(id), chunk = Math.floor(at / rows.chunk);
-    if (!unpacked.has(chunk)) unpacked.set(chunk, unpack(blocks[chunk]));
-    return (await unpacked.get(chunk))[at % rows.chunk];
-  };
+  let rows = { id: [] }, read = null, index = new Map(), wanted = "", current = "", end = () => {};
 
   const titled = (heading, ...content) => make("section", {}, make("h3", {}, heading), ...content);
   const facts = (pairs) => make("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, isolated(value))]));
@@ -66,7 +60,16 @@ function detail(neighbours, close, open) {
   const looks = (it, i) => JSON.stringify([it, rows.status[i]]);
 
   async function show(id, again = false) {
-    const i = index.get(id), it = await fetch(id), other = it.curve && it.incumbent ? await fetch(it.incumbent) : null;
+    const i = index.get(id);
+    wanted = id;
+    let it = null, other = null;
+    try {
+      it = await read(id);
+      other = it.curve && it.incumbent ? await read(it.incumbent) : null;
+    } catch {
+      it = { id, reason: "harness serve does not answer", runs: [], evidence: [], facts: [] };
+    }
+    if (wanted !== id) return; // another one was opened meanwhile
     end();
     end = () => {};
     current = looks(it, i);
@@ -85,7 +88,7 @@ function detail(neighbours, close, open) {
       it.runs.length ? runs(it.runs) : null,
       it.evidence.length ? evidence(it.evidence) : null,
       ...(it.logs || []).map(([heading, text]) => titled(heading, make("pre", { class: "log", tabindex: "0", dir: "ltr" }, text))),
-      it.lean ? make("p", { class: "quiet" }, "Diff, curve and logs of this one are in git alone: the page would be too large with those of all.") : null,
+      it.lean ? make("p", { class: "quiet" }, "Diff, curve and logs of this one are in git alone: the file would be too large with those of all. ", make("code", {}, "harness serve"), " shows them as well.") : null,
       reproduce(it),
     ].filter(Boolean));
     if (!panel.open) panel.showModal();
@@ -95,10 +98,10 @@ function detail(neighbours, close, open) {
   }
 
   // Other data; what is open is shown anew only where it is not the same any more.
-  const renew = async (found, chunks) => {
-    [rows, blocks, unpacked, index] = [found, chunks, new Map(), new Map(found.id.map((id, i) => [id, i]))];
+  const renew = async (found, reader) => {
+    [rows, read, index] = [found, reader, new Map(found.id.map((id, i) => [id, i]))];
     const id = panel.dataset.id;
-    if (panel.open && index.has(id) && looks(await fetch(id), index.get(id)) !== current) await show(id, true);
+    if (panel.open && index.has(id) && looks(await read(id), index.get(id)) !== current) await show(id, true);
   };
   return { show, renew };
 }

@@ -3,20 +3,21 @@
 async function main() {
   if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old for the table and the details: one of 2023 or later shows them.");
   const panel = find("detail");
+  const served = document.documentElement.dataset.version;
   let known = new Set(), end = () => {};
   const open = (id) => { location.hash = id; };
   document.querySelectorAll(".scripted").forEach((section) => { section.hidden = false; });
   const listed = table(open), shown = detail(listed.beside, () => panel.close(), open);
   // Everything that scripts draw, from the data blocks of a document: this page's own, or a later one of the same night.
   const draw = async (from) => {
-    const block = (id) => from.getElementById(id), rows = await unpack(block("rows"));
-    const picture = block("picture").textContent ? await unpack(block("picture")) : null; // before the old one goes: nothing is to flicker
+    const block = from.getElementById("picture"), rows = await joined(from.querySelectorAll("script.rows"));
+    const picture = block.textContent ? await unpack(block) : null; // before the old one goes: nothing is to flicker
     known = new Set(rows.id);
     end();
     end = picture ? progress(find("chart"), rows, picture, open) : () => {};
     find("progress").hidden = !picture;
     listed.renew(rows);
-    await shown.renew(rows, from.querySelectorAll("script.chunk"));
+    await shown.renew(rows, served ? asked() : packed(rows, from.querySelectorAll("script.chunk"), Number(panel.dataset.chunk)));
   };
   await draw(document);
   panel.addEventListener("close", () => { if (known.has(location.hash.slice(1))) history.replaceState(null, "", location.pathname + location.search); });
@@ -28,7 +29,7 @@ async function main() {
   addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); redrawAll(); });
   addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); redrawAll(); });
   follow();
-  if (document.documentElement.dataset.version) live(draw);
+  if (served) live(draw);
   document.documentElement.dataset.ready = "yes";
 }
 

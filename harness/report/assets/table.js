@@ -1,4 +1,4 @@
-// The table of all experiments: filtered and sorted over columns of plain values, drawn a hundred rows at a time.
+// The table of all experiments: filtered and sorted over columns of plain values, drawn a hundred rows or more at a time.
 
 const BATCH = 100, PRINTED = 1000;
 const COLUMNS = [
@@ -17,6 +17,7 @@ function table(open) {
   const body = find("table").tBodies[0], head = find("table").tHead.rows[0], more = find("more");
   const state = { text: "", agent: "", statuses: new Set(), by: "id", falling: false };
   let rows = { id: [] }, columns = [], haystack = [], order = [], drawn = 0;
+  let made = new Map(); // by id: what a drawn row says, and its element
 
   const cell = ([name, , look, shown], i) => {
     if (name === "status") return make("td", { class: "what" }, make("span", { class: "status " + rows.status[i] }, rows.status[i]));
@@ -24,14 +25,40 @@ function table(open) {
     if (name === "agent") return make("td", { class: look, title: rows.agent[i] }, isolated(rows.agent[i]));
     return make("td", { class: look }, shown(rows, i));
   };
-  const grow = (by) => {
+  // The row of an experiment: the one that is there as long as it says the same, so that a later page redraws what changed.
+  const line = (i) => {
+    const id = rows.id[i], says = JSON.stringify([rows.status[i], rows.title[i], rows.agent[i], ...columns.map(([, , , shown]) => shown && shown(rows, i))]);
+    const old = made.get(id);
+    if (old && old.says === says) return old.row;
+    const row = make("tr", {}, ...columns.map((column) => cell(column, i)));
+    row.addEventListener("click", (event) => { if (!event.target.closest("a")) open(id); });
+    if (old) old.row.replaceWith(row);
+    made.set(id, { says, row });
+    return row;
+  };
+  // A browser lays out the whole table for each batch, so batches grow with it.
+  const grow = (by = Math.max(BATCH, drawn >> 2)) => {
     const rest = order.slice(drawn, drawn + by);
-    body.append(...rest.map((i) => {
-      const row = make("tr", {}, ...columns.map((column) => cell(column, i)));
-      row.addEventListener("click", (event) => { if (!event.target.closest("a")) open(rows.id[i]); });
-      return row;
-    }));
+    body.append(...rest.map(line));
     drawn += rest.length;
+    more.hidden = drawn >= order.length;
+  };
+  // As many rows as there are to be, moving only those that stand elsewhere.
+  const fill = (count) => {
+    const shown = order.slice(0, count).map((i) => [rows.id[i], line(i)]);
+    let at = body.firstChild;
+    for (const [, row] of shown) {
+      if (row === at) at = at.nextSibling;
+      else body.insertBefore(row, at);
+    }
+    const gone = document.createRange();
+    if (at) {
+      gone.setStartBefore(at);
+      gone.setEndAfter(body.lastChild);
+      gone.deleteContents();
+    }
+    made = new Map(shown.map(([id]) => [id, made.get(id)]));
+    drawn = shown.length;
     more.hidden = drawn >= order.length;
   };
   const compare = (one, other) => {
@@ -48,9 +75,7 @@ function table(open) {
       && words.every((word) => haystack[i].includes(word)));
     if (state.by !== "id") order.sort(compare);
     else if (state.falling) order.reverse();
-    body.replaceChildren();
-    drawn = 0;
-    grow(Math.max(BATCH, least));
+    fill(Math.max(BATCH, least));
     const all = rows.id.length.toLocaleString("en");
     find("count").textContent = order.length === rows.id.length ? `${all} experiments, with the baseline` : `${order.length.toLocaleString("en")} of ${all}`;
   };
@@ -89,7 +114,11 @@ function table(open) {
     const paid = rows.usd.some((usd) => usd !== null), sure = rows.probability.some((share) => share !== null);
     columns = COLUMNS.filter(([name]) => (name !== "usd" || paid) && (name !== "probability" || sure));
     haystack = rows.id.map((id, i) => `${id} ${rows.title[i]} ${rows.agent[i]} ${rows.words[i]}`.toLowerCase());
-    if (head.cells.length !== columns.length) head.replaceChildren(...columns.map(heading));
+    if (head.cells.length !== columns.length) {
+      head.replaceChildren(...columns.map(heading));
+      body.replaceChildren();
+      made.clear();
+    }
     sorted();
     agents();
     statuses();
@@ -99,8 +128,8 @@ function table(open) {
   find("text").addEventListener("input", (event) => { state.text = event.target.value; update(); });
   find("agent").addEventListener("change", (event) => { state.agent = event.target.value; update(); });
   find("filters").addEventListener("submit", (event) => event.preventDefault());
-  more.addEventListener("click", () => grow(BATCH));
-  new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) grow(BATCH); }, { rootMargin: "600px" }).observe(more);
+  more.addEventListener("click", () => grow());
+  new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) grow(); }, { rootMargin: "600px" }).observe(more);
   addEventListener("beforeprint", () => grow(Math.max(0, PRINTED - drawn)));
   return { renew, beside: (id, step) => { const at = order.findIndex((i) => rows.id[i] === id); return at < 0 ? undefined : rows.id[order[at + step]]; } };
 }
