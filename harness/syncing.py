@@ -170,7 +170,8 @@ def strange(link: Link, ours: str, theirs: str) -> str | None:
     """A commit that is only there and comes of no experiment; None when there is none."""
     records = link.ledger.records()
     known = {commit for record in records for commit in (record.experiment.commit, record.judged)}
-    copies = {message(link.repo, record.experiment.commit or "") for record in records if record.review}  # after a rebase
+    decided = [record for record in records if record.review and record.review.ruling]
+    copies = {message(link.repo, record.experiment.commit or "") for record in decided}  # what a rebase makes
     known |= {each.merged for record in records if record.review for each in record.review.decisions}
     waiting, seen = [theirs], set[str]()
     while waiting:
