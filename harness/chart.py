@@ -13,6 +13,7 @@ import re
 from harness.ledger import Ledger
 from harness.merges import merges
 from harness.models import Record
+from harness.stacks import Stacks, names
 
 POINTS = 40  # of a curve
 INCUMBENTS = 12  # of a row of them
@@ -29,13 +30,15 @@ def picture(ledger: Ledger, record: Record) -> list[str]:
     if all(curves):
         words = f"Training loss: {NAMES[0]} {record.id}, {NAMES[1]} {incumbent.id}, which it had to beat."
         return [words, "", *chart('"share of the run, %"', 100 * LATE, 100, "loss", curves)]
-    line = [ledger.get("0000"), *(each for _, each in reversed(merges(ledger, ledger.tip())))]
+    under = Stacks(ledger).below(record)
+    line = [ledger.get("0000"), *(each for _, each in reversed(merges(ledger, ledger.tip()))), *under]
     shown = [each for each in ({each.id: each for each in (*line, incumbent, record)}).values() if each.value is not None]
     values = [fit(each.metric.rounded(each.value or 0.0)) for each in shown][-INCUMBENTS:]
     if len(values) < 2:
         return []
     axis = "[" + ", ".join(f'"{each.id}"' for each in shown[-INCUMBENTS:]) + "]"
-    words = f"{label(record.metric.name)} of what was merged so far and, last, of {record.id}."
+    built = f", of {names(under)}, which it was built on," if under else ""
+    words = f"{label(record.metric.name)} of what was merged so far{built} and, last, of {record.id}."
     return [words, "", *chart(axis, None, None, label(record.metric.name), [values])]
 
 

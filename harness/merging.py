@@ -6,8 +6,8 @@ that conflict, or a gain that does not survive the join, go back to the agent on
 now. What fails again is discarded as not additive. A restart, which was made on an earlier incumbent on purpose, may before that
 turn out to be better than the incumbent of now as it is, and then takes the place of what was merged since.
 
-Variants of one idea are made on one base, and the values of a grid conflict with each other. So where one of them was merged, the
-next takes its place. If it is not better there no agent is asked: all were on the table.
+Variants of one idea are made on one base, and the values of a grid conflict with each other. So where one of them was merged, or
+is what the search goes on from, the next takes its place. If it is not better there no agent is asked: all were on the table.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.messages import powerless
 from harness.models import Record, Verdict
 from harness.night import Night
 from harness.proposal import added
+from harness.stacks import Stacks
 from harness.steps import Step, reached
 from harness.threeway import on_top
 
@@ -87,10 +88,20 @@ def joined_by(night: Night, record: Record, joined: str | None, tip: str) -> Rec
 
 def instead(night: Night, record: Record, tip: str) -> str:
     """The tree of `tip` with a variant in the place of its sibling that was merged; empty where that cannot be."""
-    commit, siblings = record.experiment.commit, grid.merged_siblings(night.ledger.records(), record)
+    commit = record.experiment.commit
     assert commit is not None
-    bases = [each.experiment.commit for each in siblings if each.experiment.base == record.experiment.base]
+    bases = [each.experiment.commit for each in siblings_in(night, record) if each.experiment.base == record.experiment.base]
     return next((tree for base in bases if base and (tree := on_top(night.repo, tip, commit, base).tree)), "")
+
+
+def siblings_in(night: Night, record: Record) -> list[Record]:
+    """The siblings that the incumbent of now holds, the latest first: those that wait for a person, where the search goes on from
+    winners, and those that were merged.
+    """
+    records, head = night.ledger.records(), night.ledger.incumbent(night.head(record))
+    stack = [*Stacks(night.ledger).below(head), head] if head.status == "waiting" else []
+    family = {each.id for each in grid.family(records, record)} - {record.id}
+    return [*(each for each in reversed(stack) if each.id in family), *grid.merged_siblings(records, record)]
 
 
 def named(record: Record, verdict: Verdict) -> Verdict:
@@ -108,7 +119,7 @@ def conclude(night: Night, record: Record, verdict: Verdict, alone: judge.Next, 
     """
     if verdict.status in ("keep", "void"):
         return night.close(record, verdict, texts)
-    beaten = grid.merged_siblings(night.ledger.records(), record)  # by a variant that its agent had made beside it
+    beaten = siblings_in(night, record)  # by a variant that its agent had made beside it
     if isinstance(alone, Verdict) and alone.status == "keep" and not beaten:
         why = f"joined with it, {verdict.reason}" if record.experiment.joined else verdict.reason
         return send_back(night, record, why, verdict, texts)

@@ -133,7 +133,8 @@ class Agent(Protocol):
 class Offer:
     """An experiment that waits for a person, as a forge is to show it: `branch`, at `commit`, would be merged into `into`.
 
-    `title` and `body` are Markdown for people; what candidates wrote is quoted in them.
+    `title` and `body` are Markdown for people; what candidates wrote is quoted in them. The first line of the body says which
+    experiment it is of. `news` is the part of it that changes later; `notes` are what people there have to be told once.
     """
 
     experiment: str
@@ -143,11 +144,16 @@ class Offer:
     title: str
     body: str
     label: str
+    news: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What people did with an offer, and who; `merged` is the commit on the lab branch there that holds it."""
+    """What people did with an offer, and who; `merged` is the commit on the lab branch there that holds it.
+
+    What a `reason` says after a semicolon is for people at the forge to know as well.
+    """
 
     kind: Literal["accept", "reject"]
     by: str
@@ -166,7 +172,10 @@ class Forge(Protocol):
         """What git shows as its password at `url`; empty where it needs none."""
 
     def offer(self, offer: Offer) -> str:
-        """Show a branch that was pushed, once however often it is asked; where it can be seen."""
+        """Show a branch that was pushed, once however often it is asked, and `update` it; where it can be seen."""
+
+    def update(self, offer: Offer) -> None:
+        """Bring what is shown of it up to date, and tell people there the notes, each once. Harmless where nothing is shown."""
 
     def answers(self, offers: list[Offer]) -> dict[str, Answer]:
         """What people did with them since, by experiment; none for what still waits."""

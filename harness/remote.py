@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from harness import git, refs
 from harness.models import UserError
 
+BEHIND = ("fastforward", "fast-forward", "not present locally")  # how libgit2 says that a push would have to be forced
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -86,7 +87,7 @@ def _told(url: str) -> Iterator[None]:
     try:
         yield
     except git.GitError as error:
-        if "fastforward" in str(error) or "fast-forward" in str(error):
+        if any(words in str(error) for words in BEHIND):
             raise Refused(
                 f"{_plain(url)} has commits that are not here, and nothing is ever forced: run `harness sync`"
             ) from error

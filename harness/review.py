@@ -98,9 +98,21 @@ def carry_out(ledger: Ledger) -> list[Pending]:
 
 def put_off(ledger: Ledger, accepted: Pending, record: Record, why: str) -> None:
     """Let an accepted experiment wait on, since it cannot be merged, with a comment that says why."""
-    comment = Decision(kind="comment", reason=f"accepted, but not merged: {why}", by=US, at=now())
+    answer(ledger, accepted, record, Decision(kind="comment", reason=f"accepted, but not merged: {why}", by=US, at=now()))
+
+
+def turn_down(ledger: Ledger, accepted: Pending, record: Record, why: str) -> None:
+    """What was accepted and cannot be measured again waits on; what a forge merged cannot wait there, and is rejected."""
+    ruling = Review(decisions=accepted.made).ruling
+    if ruling is None or ruling.merged is None:
+        return put_off(ledger, accepted, record, why)
+    answer(ledger, accepted, record, Decision(kind="reject", reason=f"merged by {ruling.by}, but {why}", by=US, at=now()))
+
+
+def answer(ledger: Ledger, accepted: Pending, record: Record, instead: Decision) -> None:
+    """Another decision in the place of an accepting one; what people said beside that stays."""
     made = [each for each in accepted.made if each.kind == "comment"]
-    conclude(ledger, Pending(record.id, [*made, comment], accepted.commit), record)
+    conclude(ledger, Pending(record.id, [*made, instead], accepted.commit), record)
 
 
 def conclude(ledger: Ledger, done: Pending, record: Record, again: str | None = None) -> None:
@@ -170,7 +182,7 @@ def again(night: Night, accepted: Pending) -> Record | None:
     if record is None:
         made = on_top(night.repo, tip, commit, old.experiment.base)
         if refused := obstacle(night, old, made):
-            put_off(ledger, accepted, old, refused)
+            turn_down(ledger, accepted, old, refused)
             return None
         record = reopened(night, old, made.changed)
     conclude(ledger, accepted, old, record.id)

@@ -11,10 +11,13 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import pygit2
 
 TOKEN, PAGE = "ghp_thisisthetokenofthetests", 2
 WHO = {f"GIT_{who}_{what}": "grace@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -27,6 +30,9 @@ class Hub:
     def __init__(self, folder: Path) -> None:
         self.bare = folder / "hub" / "o" / "r.git"
         self.pulls: list[dict[str, Any]] = []
+        self.comments: list[tuple[int, str]] = []  # number of the pull request, text
+        self.locked = False
+        self.dies: tuple[int, Callable[[], None]] | None = None  # what happens after so many requests are done, before the answer
         self.asked: list[tuple[str, str, str]] = []  # method, path, Authorization
         self.faults: list[tuple[str, int, dict[str, str], Any]] = []  # method, status, headers, body
         subprocess.run(["git", "init", "-q", "--bare", str(self.bare)], check=True)
@@ -39,7 +45,7 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> Hub:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,12 +64,34 @@ class Hub:
         """What the buttons do; the merge commit."""
         pull = self.pulls[number - 1]
         head, base = pull["head"]["ref"], pull["base"]["ref"]
+        made = self.rebased(base, head) if how == "rebase" else self.merged(base, head, how, number)
+        self.git("update-ref", f"refs/heads/{base}", made)
+        pull |= {"state": "closed", "merged_at": "2026-01-01T00:00:00Z", "merge_commit_sha": made, "merged_by": {"login": who}}
+        return made
+
+    def merged(self, base: str, head: str, how: str, number: int) -> str:
+        """A commit with what both changed, of which only one with `merge` has two parents."""
         tree = self.git("merge-tree", "--write-tree", base, head).splitlines()[0]
         parents = [base, head] if how == "merge" else [base]
         words = [word for parent in parents for word in ("-p", parent)]
-        made = self.git("commit-tree", tree, *words, "-m", f"Merge pull request #{number}" if how == "merge" else pull["title"])
-        self.git("update-ref", f"refs/heads/{base}", made)
-        pull |= {"state": "closed", "merged_at": "2026-01-01T00:00:00Z", "merge_commit_sha": made, "merged_by": {"login": who}}
+        said = f"Merge pull request #{number}" if how == "merge" else self.pulls[number - 1]["title"]
+        return self.git("commit-tree", tree, *words, "-m", said)
+
+    def rebased(self, base: str, head: str) -> str:
+        """Copies of the commits of `head` on top of `base`, with their messages."""
+        onto, repo = self.git("rev-parse", base), pygit2.Repository(str(self.bare))
+        for commit in self.git("rev-list", "--reverse", "--no-merges", f"{base}..{head}").splitlines():
+            tree = repo.merge_trees(*(repo.revparse_single(f"{each}^{{tree}}") for each in (f"{commit}^", onto, commit)))
+            onto = self.git(
+                "commit-tree", str(tree.write_tree(repo)), "-p", onto, "-m", self.git("log", "-1", "--format=%B", commit)
+            )
+        return onto
+
+    def add(self, branch: str, tree: str = "", *parents: str) -> str:
+        """A commit of somebody's on a branch, without a change where no tree is given."""
+        words = [word for parent in (branch, *parents) for word in ("-p", parent)]
+        made = self.git("commit-tree", tree or f"{branch}^{{tree}}", *words, "-m", "of somebody")
+        self.git("update-ref", f"refs/heads/{branch}", made)
         return made
 
     def close(self, number: int) -> None:
@@ -73,8 +101,17 @@ class Hub:
         """What GitHub notices by itself: a branch that is gone, or that came into its base."""
         branches = self.branches()
         for pull in self.pulls:
-            if pull["state"] == "open" and pull["head"]["ref"] not in branches:
+            head, base = pull["head"]["ref"], pull["base"]["ref"]
+            if pull["state"] == "open" and not {head, base} <= set(branches):
                 pull["state"] = "closed"
+            elif pull["state"] == "open":
+                pull["head"]["sha"] = self.git("rev-parse", head)
+                if not self.git("rev-list", f"{base}..{head}"):
+                    pull |= {
+                        "state": "closed",
+                        "merged_at": "2026-01-01T00:00:00Z",
+                        "merge_commit_sha": self.git("rev-parse", base),
+                    }
 
     def open(self, told: dict[str, Any]) -> tuple[int, Any]:
         if told["head"] not in self.branches() or told["base"] not in self.branches():
@@ -90,6 +127,7 @@ class Hub:
             "merge_commit_sha": "0" * 40,
             "labels": [],
         }
+        head["sha"] = self.git("rev-parse", told["head"])
         self.pulls.append(made)
         return 201, made
 
@@ -103,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve("POST")
+
+    def do_PATCH(self) -> None:
+        self._serve("PATCH")
 
     def _serve(self, method: str) -> None:
         hub, body = self.owner, self._body()
@@ -124,9 +165,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, hub.pulls[int(number) - 1])
             case "POST", ["repos", "o", "r", "pulls"]:
                 self._answer(*hub.open(json.loads(body)))
+            case "PATCH", ["repos", "o", "r", "pulls", number]:
+                hub.pulls[int(number) - 1] |= json.loads(body)
+                self._answer(200, hub.pulls[int(number) - 1])
             case "POST", ["repos", "o", "r", "issues", number, "labels"]:
-                hub.pulls[int(number) - 1]["labels"] += json.loads(body)["labels"]
+                hub.pulls[int(number) - 1]["labels"] += [{"name": name} for name in json.loads(body)["labels"]]
                 self._answer(200, [])
+            case "GET", ["repos", "o", "r", "issues", number, "comments"]:
+                self._answer(200, [{"body": text} for of, text in hub.comments if of == int(number)])
+            case "POST", ["repos", "o", "r", "issues", number, "comments"] if hub.locked:
+                self._answer(403, {"message": "Unable to create comment because issue is locked."})
+            case "POST", ["repos", "o", "r", "issues", number, "comments"]:
+                hub.comments.append((int(number), json.loads(body)["body"]))
+                self._answer(201, {})
             case _:
                 self._answer(404, {"message": "Not Found"})
 
@@ -138,7 +189,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, shown[(page - 1) * PAGE : page * PAGE], {"Link": more} if len(shown) > page * PAGE else {})
 
     def _answer(self, status: int, said: Any, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(said).encode()
+        if self.owner.dies:
+            left, happen = self.owner.dies
+            self.owner.dies = (left - 1, happen)
+            if left == 1:
+                happen()
+        data = said if isinstance(said, bytes) else json.dumps(said).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
-from test_offers import outside, record
+from test_offers import AROUND, outside, record
 
 from harness import chart, offers
 
@@ -53,6 +54,6 @@ def test_a_hostile_name_of_a_metric_stays_in_its_text() -> None:
     name = chart.label('x"] --> 1\n```\n@torvalds #1 <img src=x onerror=alert(1)>')
     block = "\n".join(chart.chart('["0000"]', None, None, name, [[1.0, 2.0]]))
     assert GRAMMAR.fullmatch(block)
-    shown = offers.offer(record("A small change"), "origin", "autoresearch/t", picture=["words", "", block])
+    shown = offers.offer(record("A small change"), replace(AROUND, picture=["words", "", block]))
     assert "xychart" not in outside(shown.body)
     assert "xychart-beta" in shown.body

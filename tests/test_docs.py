@@ -1,4 +1,4 @@
-"""The commands of docs/tasks.md and docs/tutorial.md, pasted one after the other into a shell, and the links between pages."""
+"""The commands of pages below docs/, pasted one after the other into a shell, and the links between pages."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def test_every_command_of_the_page_on_tasks_works(tmp_path: Path) -> None:
     assert len(re.findall(r"^000\d (keep|discard)", said, re.MULTILINE)) == 5
 
 
-@pytest.mark.heavy
-def test_every_command_of_the_tutorial_works_in_a_fresh_clone(tmp_path: Path) -> None:
-    """Its night is the same every time: what the page says of it is what is printed."""
+def fresh_clone(tmp_path: Path) -> None:
+    """A repository of the tour alone, in `lab`."""
     shutil.copytree(
         ROOT / "examples/tour", tmp_path / "lab/examples/tour", ignore=shutil.ignore_patterns("tour.txt", "__pycache__")
     )
@@ -45,6 +44,23 @@ def test_every_command_of_the_tutorial_works_in_a_fresh_clone(tmp_path: Path) ->
     you = ("-c", "user.name=you", "-c", "user.email=you@localhost")
     for words in (("init", "-qb", "main"), ("add", "."), (*you, "commit", "-qm", "the clone")):
         subprocess.run(["git", *words], cwd=tmp_path / "lab", check=True)
+
+
+@pytest.mark.heavy
+def test_every_command_of_the_page_on_review_works_in_a_clone_with_a_remote(tmp_path: Path) -> None:
+    fresh_clone(tmp_path)
+    for words in (("init", "-q", "--bare", "../shared.git"), ("remote", "add", "origin", "../shared.git")):
+        subprocess.run(["git", *words], cwd=tmp_path / "lab", check=True)
+    said = pasted("docs/review.md", tmp_path / "lab", tmp_path)
+    assert "0007 merged into autoresearch/morning\n0009 rejected\n" in said
+    assert "0002 merged into autoresearch/stack\n0008 merged into autoresearch/stack\n0009 rejected\n" in said
+    assert said.endswith("autoresearch/stack at origin is up to date\n")
+
+
+@pytest.mark.heavy
+def test_every_command_of_the_tutorial_works_in_a_fresh_clone(tmp_path: Path) -> None:
+    """Its night is the same every time: what the page says of it is what is printed."""
+    fresh_clone(tmp_path)
     said = pasted("docs/tutorial.md", tmp_path / "lab", tmp_path)
     page = (ROOT / "docs/tutorial.md").read_text()
     told = [

@@ -51,7 +51,7 @@ def test_pull_requests_are_opened_once_and_a_merge_there_is_taken_over(there: La
     assert hub.branches() == ["autoresearch/t", "exp/t/0001-lower-a", "exp/t/0002-lower-b"]
     first = hub.pulls[0]
     assert first["title"] == "t/0001: Lower A"
-    assert (first["base"]["ref"], first["labels"]) == ("autoresearch/t", ["harness: keep"])
+    assert (first["base"]["ref"], first["labels"]) == ("autoresearch/t", [{"name": "harness: keep"}])
     for wanted in (
         "| distance | 2.00 |",
         "Because it may help.",

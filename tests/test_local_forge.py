@@ -89,3 +89,18 @@ def test_what_was_rejected_here_and_merged_there_is_taken_in_without_its_change(
     assert there.git("diff", "main", "autoresearch/t") == ""
     there.harness("run", "--tag", "t", "--agent", "b", "--experiments", "2")  # the baseline is what it has to beat
     assert statuses(there) == ["keep", "rejected", "keep"]
+
+
+@pytest.mark.heavy
+def test_what_somebody_made_of_a_candidate_is_not_taken_for_it(there: Lab) -> None:
+    """Another change with the candidate's own message, on the lab branch there."""
+    night(there, "a")
+    there.harness("review", "--push")
+    other = clone(there)
+    other.git("merge", "-q", "--ff-only", "origin/exp/t/0001-lower-a")
+    (other.path / "toy/solution.py").write_text("A = 3.0\n")
+    other.git("commit", "-qa", "--amend", "--no-edit")
+    other.git("push", "-q", "origin", "autoresearch/t")
+    assert "which is no merged experiment" in there.harness("sync", code=1).stderr
+    assert statuses(there) == ["keep", "waiting"]
+    assert tip(there) == there.git("rev-parse", "main")

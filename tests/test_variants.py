@@ -13,8 +13,10 @@ from stage import Part, Stage, check, home
 from test_crash import mortal, outcome, same
 
 from harness import grid, view
+from harness.ledger import Ledger
 from harness.models import Outcome, Record
 from harness.report.detail import facts
+from harness.stacks import Stacks
 from harness.steps import Step
 
 __all__ = ["home"]
@@ -126,6 +128,17 @@ def test_a_better_value_takes_the_place_of_its_sibling_and_no_agent_is_asked(hom
     assert [len(asked) for asked in stage.prompts.values()] == [1, 1]
     assert len(stage.made) == len(set(stage.made)) == 5  # nothing is run again on a tree that was run
     check(stage)
+
+
+def test_a_better_value_takes_the_place_of_a_sibling_that_waits(home: Path) -> None:
+    stage = Stage(home, GRIDS, asked={"review": True, "review_base": "winner"})
+    stage.play(1, 1, 4)
+    assert [each.status for each in stage.records] == ["keep", "waiting", "waiting", "discard", "waiting"]
+    stacks = Stacks(Ledger(stage.repo, "t"))
+    assert [each.id for each in stacks.below(stage.records[4])] == ["0001", "0002"]
+    assert "A = 3\n" in stage.text(stacks.head())
+    assert [len(asked) for asked in stage.prompts.values()] == [1, 1]
+    assert len(stage.made) == 5
 
 
 def test_parts_are_tried_alone_and_together(home: Path) -> None:

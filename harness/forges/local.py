@@ -26,6 +26,9 @@ class Local:
         """The branch is all that there is to see."""
         return f"{offer.branch} at {self.url}"
 
+    def update(self, offer: Offer) -> None:
+        """A branch has no text."""
+
     def answers(self, offers: list[Offer]) -> dict[str, Answer]:
         """What the branches there say."""
         remote, answers = Remote(self._repo, self.url), {}

@@ -27,6 +27,10 @@ class Unprocessable(Exception):
     """Status 422: what was asked for cannot be, for example because it is there already."""
 
 
+class Denied(UserError):
+    """Status 403 or 404: the token may not do that, or not there."""
+
+
 class Rest:
     """One API at a base URL. The token is in memory and in the header of requests to that URL, nowhere else."""
 
@@ -52,9 +56,16 @@ class Rest:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Make something. Never repeated when it may have been made: whoever asks looks first."""
+        return self._write("POST", path, body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        """Change something, with the same care."""
+        return self._write("PATCH", path, body)
+
+    def _write(self, method: str, path: str, body: dict[str, Any]) -> Any:
         time.sleep(max(0.0, self._wrote + self._between_s - time.monotonic()))
         try:
-            return self._send("POST", f"{self._base}{path}", json=body).json()
+            return self._send(method, f"{self._base}{path}", json=body).json()
         finally:
             self._wrote = time.monotonic()
 
@@ -92,6 +103,10 @@ class Rest:
         """The response, or what is wrong in a sentence; what a server says is bounded."""
         code, said = response.status_code, " ".join(_message(response).split())[:300]
         if code < 400:
+            if not isinstance(_parsed(response), dict | list):
+                raise UserError(
+                    f"{self._base} answered {code} and no JSON: is that the address of the API, or of a proxy before it?"
+                )
             return response
         if code == 422:
             raise Unprocessable(said)
@@ -101,7 +116,7 @@ class Rest:
             404: "has no such repository, or the token may not see it: check the remote's address and the token's rights",
             429: "answers that these are too many requests: run it again later, it goes on where it was",
         }.get(code, f"failed with status {code} ({said}): run it again, what was done is not done twice")
-        raise UserError(f"{self._base} {what}")
+        raise (Denied if code in (403, 404) else UserError)(f"{self._base} {what}")
 
 
 def _wait(response: httpx.Response, number: int) -> float | None:
@@ -117,10 +132,18 @@ def _wait(response: httpx.Response, number: int) -> float | None:
     return SECONDARY_S * 2**number if limited else None
 
 
-def _message(response: httpx.Response) -> str:
+def _parsed(response: httpx.Response) -> Any:
+    """What a response holds; None where it is no JSON."""
     try:
-        found = response.json()
-        more = [str(each.get("message", "")) for each in found.get("errors", []) if isinstance(each, dict)]
-        return " ".join([str(found.get("message", "")), *more])
-    except (ValueError, AttributeError):
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _message(response: httpx.Response) -> str:
+    found = _parsed(response)
+    if not isinstance(found, dict):
         return ""
+    errors = found.get("errors")
+    more = [str(each.get("message", "")) for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    return " ".join([str(found.get("message", "")), *more])
