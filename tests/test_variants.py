@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lab, make_lab
-from stage import Part, Stage, check, home
+from stage import Part, Stage, Wanted, check, drain, home
 from test_crash import mortal, outcome, same
 
 from harness import grid, view
@@ -140,17 +141,68 @@ def test_parts_are_tried_alone_and_together(home: Path) -> None:
     check(stage)
 
 
-def test_a_grid_ends_where_the_night_does_and_says_so(home: Path) -> None:
+def test_what_a_night_has_no_room_for_is_tried_when_it_goes_on(home: Path) -> None:
     stage = Stage(home, GRIDS)
     assert stage.play(1, 1, 2) == "2 experiments are done"
     (first, second, third) = stage.records
-    assert [each.dropped for each in second.variants] == ["", "the night ends after 2 experiments"]
-    assert second.variants[1].commit is not None, "nothing is lost"
+    assert [each.dropped for each in second.variants] == ["", ""]
     assert second.variant is not None
-    assert second.variant.k == 2
-    assert grid.waiting([first, second]) == [(second, 2, second.variants[0])]
-    assert grid.waiting([first, second, third]) == []
+    assert second.variant.k == 3
+    assert grid.waiting([first, second]) == [(second, 2, second.variants[0]), (second, 3, second.variants[1])]
+    assert grid.waiting(stage.records) == [(second, 3, second.variants[1])]
+    assert "variant   2/3 of 0001; 0001 keep, 1 more to be tried" in view.full(third, lambda _: "", stage.records)
     check(stage)
+    stage.free_disk()
+    assert stage.play(1, 1, 3) == "3 experiments are done"
+    assert [each.variant.n for each in stage.records if each.variant] == [1, 2, 3]
+    assert list(stage.prompts) == ["0001"], "they come before anything that an agent is asked for"
+    check(stage)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_people_ask_for_goes_before_the_variants_that_wait(home: Path, workers: int) -> None:
+    """A submission is the next experiment, also when it is what a variant would be; an idea is the next agent's."""
+    grids = Part({"A": 60}, variants=({"B": 61}, {"B": 62}, {"B": 63}))
+    stage = Stage(home, [grids, *(Part({"D": 60 + n}, variants=({"E": 60 + n},)) for n in range(9))], runs=[3])
+    stage.wanted = [Wanted(20), Wanted(21, {"B": 63}), Wanted(22, {"C": 4})]
+    stage.play(workers, 1, 9)
+    drain(stage, workers, 1)
+    by = {(each.wish.kind, each.wish.number): each for each in reversed(stage.records) if each.wish}
+    same, better, idea = by["submission", 1], by["submission", 2], by["idea", 1]
+    assert (same.status, better.status) == ("discard", "keep")
+    last = next(each for each in stage.records if each.variant and each.variant.n == 4)
+    assert last.verdict is not None
+    assert last.verdict.reason == f"the same change was tried as {same.id}"
+    assert same.id < better.id < last.id < idea.id
+    assert "try 0" in stage.prompts[idea.id][0]
+    assert [each.id for each in stage.records if each.wish and each.wish.kind == "idea"] == [
+        each.id for each in grid.family(stage.records, idea)
+    ]
+    check(stage)
+
+
+def test_a_submission_needs_no_worker_only_room_in_the_queue(home: Path) -> None:
+    """While the only agent is at work, the other run slot is not left idle."""
+    stage = Stage(home, [Part({"A": 4}), Part({"B": 4}, takes=50)])
+    stage.wanted = [Wanted(25, {"C": 4})]
+    stage.play(1, 2, 3)
+    agents = {each.id: each.experiment.agent for each in stage.records[1:]}
+    slow = next(name for name in stage.prompts if name != "0001")
+    person = next(name for name, agent in agents.items() if agent == "person")
+    by_id = {each.id: each for each in stage.records}
+    assert (by_id[person].merge or 0) < (by_id[slow].merge or 0)
+    check(stage)
+
+
+def test_turns_are_fair_and_nobody_waits_for_the_slowest(home: Path) -> None:
+    """One agent always crashes, one never changes anything, one is slow; check() says that no slot was ever free for nothing."""
+    parts = [part for n in range(5) for part in (Part({"A": 90 + n}), Part({}), Part({"B": 60 + n}, takes=30))]
+    stage = Stage(home, parts, runs=[4], agents=("crasher", "idler", "slow"), wanted=[Wanted(30, {"C": 4})])
+    stage.play(3, 2, 13)
+    check(stage)
+    assert Counter(each.experiment.agent for each in stage.records[1:]) == {"crasher": 4, "idler": 4, "slow": 4, "person": 1}
+    turns = [each.experiment.agent for each in stage.records[1:] if each.experiment.agent != "person"]
+    assert turns == ["crasher", "idler", "slow"] * 4
 
 
 @pytest.mark.parametrize("workers", [1, 3])
