@@ -229,6 +229,8 @@ class Stage:
         night = self.night
         if night is None or self.dead or night.interrupt.soon or night.ledger.get("0000").state != "closed":
             return
+        if self.leased() != len(self.pending) or night.task.check or night.task.guards:  # these take real time
+            return
         if night.flight.count("waiting") and night.places._free:
             self.idle.append(f"{night.flight._stages}: a run slot is free")
         if room(night) and not grid.waiting(night.ledger.records()) and stopping.over(night) is None:

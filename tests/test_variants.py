@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from conftest import Lab, make_lab
 from stage import Part, Stage, Wanted, check, drain, home
 from test_crash import mortal, outcome, same
+from test_submit import branch
 
 from harness import grid, view
 from harness.models import Outcome, Record
@@ -283,6 +286,50 @@ def test_show_counts_those_that_wait(home: Path) -> None:
     records: list[Record] = stage.records
     assert "variant   1/3 of 0001; 2 more to be tried" in view.full(records[1], lambda _: "", records[:2])
     assert "variant   2/3 of 0001; 0001 keep, 0003 discard\n" in view.full(records[2], lambda _: "", records)
+
+
+def until(lab: Lab, experiment: str, running: subprocess.Popen[bytes]) -> None:
+    """Wait for an experiment to begin."""
+    end = time.monotonic() + 120
+    while f"refs/experiments/t/{experiment}" not in lab.git("for-each-ref", "--format=%(refname)"):
+        assert running.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.heavy
+def test_whatever_people_do_to_a_real_night_with_variants_nothing_is_lost_or_tried_twice(lab: Lab) -> None:
+    """Asked for things, interrupted, its disk freed, killed, and resumed with more experiments than before."""
+    lab.edit("toy/solution.py", "import os, pathlib\n", "import os, pathlib, time\ntime.sleep(1)\n")
+    steps = "".join(f"mkdir -p variants/{n}; {SET.format(f'4.{n}', f'variants/{n}/solution.py')}\n" for n in range(1, 5))
+    lab.agent("gridder", f"if [ {{seed}} = 1 ]; then\n{steps}else sed -i 's/^X = .*/X = 5.{{seed}}/' toy/solution.py; fi; NOTE")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "slow")
+    running = lab.start("run", "--tag", "t", "--agent", "gridder", "--experiments", "3")
+    until(lab, "0001", running)
+    lab.harness("idea", "--tag", "t", "try five and a bit")
+    until(lab, "0002", running)
+    tip = lab.git("show", "autoresearch/t:toy/solution.py") + "\n"
+    branch(lab, "mine", {"toy/solution.py": tip.replace("X = 4.1", "X = 3.9")}, "autoresearch/t")
+    assert "takes it up" in lab.harness("submit", "mine", "--tag", "t").stdout
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    lab.harness("gc", "--keep-days", "0", "--keep-checkpoints", "1")
+    lab.git("gc", "-q", "--prune=now")
+    lab.harness("resume", "--tag", "t")
+    agents = [record(lab, number)["experiment"]["agent"] for number in (1, 2, 3)]
+    assert agents == ["gridder", "gridder", "person"]
+    assert "2 more to be tried" in lab.harness("show", "1").stdout
+    running = lab.start("resume", "--tag", "t", "--experiments", "7")
+    until(lab, "0004", running)
+    running.kill()
+    running.wait()
+    lab.harness("resume", "--tag", "t")
+    found = [record(lab, number) for number in range(1, 8)]
+    assert [each["variant"] and each["variant"]["n"] for each in found] == [1, 2, None, 3, 4, None, None]
+    assert [each["wish"] and each["wish"]["kind"] for each in found] == [None, None, "submission", None, None, "idea", None]
+    assert [each["verdict"]["status"] for each in found[:5]] == ["keep", "discard", "keep", "discard", "discard"]
+    assert lab.strays() == []
+    assert lab.git("branch", "--list", "exp/*") == ""
 
 
 STEPS = [step for step in Step if step not in (Step.REVIVED, Step.LAB_MADE)]
