@@ -7,11 +7,11 @@ lost when it is interrupted, and nothing is run again while the tip is the same.
 
 from __future__ import annotations
 
-from harness import git, prompt
+from harness import git, grid, prompt
 from harness.beginning import draft, with_change
 from harness.guards import ONLY_MEASURED
 from harness.merges import merges
-from harness.models import Proposal, Record, Value
+from harness.models import Proposal, Record, Value, Verdict
 from harness.night import Night
 from harness.proposal import TITLE_CHARS
 from harness.research import carry
@@ -50,7 +50,17 @@ async def ablate(night: Night, keep: bool) -> list[Left]:
         if night.interrupt.soon:
             break
         found.append(await _without(night, *merged, keep))
+    drop_stale(night)
     return found
+
+
+def drop_stale(night: Night) -> None:
+    """Close what was begun on an earlier tip, and interrupted: nobody asks any more what a merge was worth there."""
+    for record in night.ledger.unsettled():
+        reverts = record.state != "closed" and record.proposal and record.proposal.reverts
+        if reverts and record.experiment.base != night.ledger.tip():
+            why = "it was about an earlier tip of the lab branch"
+            night.ledger.settle(night.close(record, Verdict(status="void", reason=why)))
 
 
 def standing_merges(night: Night) -> list[tuple[str, Record]]:
@@ -65,12 +75,14 @@ async def _without(night: Night, merge: str, merged: Record, keep: bool) -> Left
     tip, title = night.ledger.tip(), prompt.title(merged)
     made = on_top(night.repo, tip, git.parents(night.repo, merge)[0], merge)
     if not made.changed:
+        later = [r.id for r in grid.merged_siblings(night.ledger.records(), merged) if (r.merge or 0) > (merged.merge or 0)]
         why = "later merges build on it, so it cannot be taken out alone" if made.conflicts else "nothing of it is left"
-        return Left(id=merged.id, title=title, says=why)
+        return Left(id=merged.id, title=title, says=f"{later[0]}, a variant of the same idea, took its place" if later else why)
     known = [r for r in night.ledger.records() if r.proposal and r.proposal.reverts == merged.id and r.experiment.base == tip]
+    known = [r for r in known if not (r.verdict and r.verdict.status == "void")]
     record = known[-1] if known else _begin(night, merged, made.changed, keep)
-    if keep and record.proposal and record.proposal.only_measured and record.verdict and record.verdict.status == "discard":
-        record = _reopen(night, record)
+    if record.proposal and record.proposal.only_measured == keep and (keep or record.state != "closed"):
+        record = _asked_anew(night, record, keep)
     if record.state != "closed":
         await carry(night, record)
     return _left(merged, night.ledger.get(record.id))
@@ -88,10 +100,12 @@ def _begin(night: Night, merged: Record, files: dict[str, str | None], keep: boo
     return with_change(night, record.model_copy(update={"proposal": proposal}), files, {"program.md": text})
 
 
-def _reopen(night: Night, record: Record) -> Record:
-    """Let the judge decide again, by the runs that are there, whether what was only measured is merged."""
+def _asked_anew(night: Night, record: Record, keep: bool) -> Record:
+    """Let the judge decide, by the runs that are there, over what was begun without `keep` and is asked for with it."""
     assert record.proposal is not None
-    proposal = record.proposal.model_copy(update={"only_measured": False})
+    if record.verdict and record.verdict.status != "discard":
+        return record
+    proposal = record.proposal.model_copy(update={"only_measured": not keep})
     again = record.model_copy(update={"proposal": proposal, "state": "measuring", "verdict": None})
     return night.ledger.save(again, Step.PROPOSED)
 

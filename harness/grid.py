@@ -28,6 +28,12 @@ def first(record: Record) -> bool:
     return record.variant is None or record.variant.of == record.id
 
 
+def asked(record: Record) -> bool:
+    """Whether an agent was asked for this very experiment: it is a turn of its."""
+    reverts = record.proposal is not None and record.proposal.reverts
+    return first(record) and not (record.submitted or record.again_of or reverts)
+
+
 def family(records: Iterable[Record], record: Record) -> list[Record]:
     """All experiments of the proposal that a record belongs to, itself among them; only itself where it has no siblings."""
     if record.variant is None:

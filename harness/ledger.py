@@ -18,6 +18,7 @@ from harness import git, refs
 from harness.messages import merge_message
 from harness.models import Record, UserError, Verdict
 from harness.steps import Step, reached
+from harness.stint import extended
 from harness.tally import Tally
 
 BASELINE = "0000"
@@ -26,9 +27,9 @@ BASELINE = "0000"
 class Ledger:
     """The records and branches of one tag. Records are read once: only the holder of the tag's lock writes them."""
 
-    def __init__(self, repo: git.Repo, tag: str) -> None:
-        """A view on `tag`; nothing is written."""
-        self.repo, self.tag = repo, tag
+    def __init__(self, repo: git.Repo, tag: str, began: str = "") -> None:
+        """A view on `tag`; nothing is written. `began`: when the harness was opened that will; nothing for who only decides."""
+        self.repo, self.tag, self.began = repo, tag, began
         self.lab = f"refs/heads/autoresearch/{tag}"
         self._records: dict[str, Record] | None = None
         self._tips: dict[str, str] = {}
@@ -94,8 +95,8 @@ class Ledger:
     def save(self, record: Record, step: Step, texts: dict[str, str] | None = None) -> Record:
         """Write the next state of a record by compare-and-swap of its ref; texts of earlier states are kept."""
         merge = sum(known.merged for known in self.records()) if record.merged and record.merge is None else record.merge
-        record = record.model_copy(update={"updated": now(), "merge": merge})
-        experiment, before = record.experiment, self._tips.get(record.id)
+        experiment, before, time = record.experiment, self._tips.get(record.id), now()
+        record = record.model_copy(update={"updated": time, "merge": merge, "stints": extended(record.stints, self.began, time)})
         contents = {name: text.encode() for name, text in (texts or {}).items() if text}
         contents["record.json"] = (record.model_dump_json(indent=1) + "\n").encode()
         named = record.judged or experiment.base if step in (Step.BEGUN, Step.PROPOSED, Step.JOINED) else None
@@ -115,8 +116,7 @@ class Ledger:
 
     def tip(self) -> str:
         """The commit of the lab branch."""
-        tip = refs.resolve(self.repo, self.lab)
-        if tip is None:
+        if (tip := refs.resolve(self.repo, self.lab)) is None:
             raise UserError(f"there is no lab branch autoresearch/{self.tag}: start one with `harness run --tag {self.tag}`")
         return tip
 

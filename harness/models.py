@@ -29,6 +29,7 @@ from harness.spec import Limits as Limits
 from harness.spec import Metric as Metric
 from harness.spec import Stop as Stop
 from harness.spec import Task as Task
+from harness.stint import Stint as Stint
 from harness.value import Value as Value
 from harness.variant import Sibling as Sibling
 from harness.variant import Variant as Variant
@@ -165,11 +166,10 @@ class Record(Value):
     """Everything known of one experiment; one commit below refs/experiments/<tag>/<id> for each state it was in.
 
     Long texts (prompt, transcript, training logs, curves) lie beside it in that commit. `merge` counts those that were merged,
-    in the order of their merges, which is not that of their numbers where several were under way. `revived`: a person asked
-    for the branch of a closed experiment again, so it is not the harness's to delete. `wish`: what of a person's it tries;
-    `nudge`: what else its agent was asked for. `review`: it is, or was, for a person to decide whether it is merged.
-    `again_of`: the accepted experiment whose change this is, on top of what was merged since. `variant`: which one of its
-    proposal's variants it is, where there are several; `variants`: the others that its agent left.
+    in the order of their merges. `revived`: a person asked for the branch of a closed experiment again, so it is not ours to
+    delete. `wish`: what of a person's it tries; `nudge`: what else its agent was asked for. `review`: it is, or was, for a person
+    to decide whether it is merged. `again_of`: the accepted experiment whose change this is, on top of what was merged since.
+    `variant`: which of its proposal's variants it is; `variants`: others that its agent left. `stints`: when it was worked on.
     """
 
     version: Literal[2] = 2
@@ -194,6 +194,7 @@ class Record(Value):
     again_of: str | None = None
     variant: Sibling | None = None
     variants: list[Variant] = []
+    stints: list[Stint] = []
 
     @property
     def submitted(self) -> bool:
@@ -228,9 +229,8 @@ class Record(Value):
     @property
     def status(self) -> str:
         """In one word: open, waiting for a person, rejected by one, accepted and measured again, or the verdict's."""
-        if self.review:
-            return self.review.status
-        return self.verdict.status if self.verdict else "open"
+        ended = self.review or self.verdict
+        return ended.status if ended else "open"
 
     @property
     def merged(self) -> bool:

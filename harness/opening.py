@@ -15,7 +15,7 @@ from harness.bench import Bench
 from harness.certificates import ALL
 from harness.config import place
 from harness.folders import replace
-from harness.ledger import BASELINE, Ledger, checked_out
+from harness.ledger import BASELINE, Ledger, checked_out, now
 from harness.models import AgentSpec, Record, Stop, Task, UserError, Value, WishKind
 from harness.night import Interrupt, Night
 from harness.places import check_editable, settle
@@ -88,7 +88,7 @@ def open_night(
     repo: git.Repo, settings: Settings, interrupt: Interrupt, tell: Callable[[Record], None], show: Callable[[Status], None]
 ) -> Iterator[Night]:
     """A night ready to be run, alone on its tag. What a killed harness left is cleared away or will be continued."""
-    task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, check_tag(settings.tag))
+    task, state, ledger = load_task(settings), StateFolder(repo), Ledger(repo, check_tag(settings.tag), now())
     registry = git.root(repo) / "agents.yaml"
     known = config.all_agents(registry) if settings.agents else {}
     specs = [config.find_agent(known, name, registry) for name in settings.agents]

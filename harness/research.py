@@ -20,7 +20,7 @@ from harness.night import Night
 from harness.proposing import propose
 from harness.review import carry_out, take_up
 from harness.steps import Step, reached
-from harness.stopping import over, spare
+from harness.stopping import over, remaining, spare
 from harness.stuck import base, nudge
 from harness.upkeep import pack_if_needed
 from harness.wishes import idea_for
@@ -38,12 +38,12 @@ async def research(night: Night) -> str:
         for record in unsettled:
             if night.ledger.get(record.id).state != "closed":
                 take_off(under_way, night, record)
-        while not (reason := over(night)) or decisions_left(night):
-            if accepted := take_up(night):
+        while not (reason := over(night)) or len(night.flight) or decisions_left(night):  # what is under way may yet change it
+            if not night.interrupt.soon and (accepted := take_up(night)):
                 take_off(under_way, night, accepted)
             elif reason:
                 await night.flight.change(IDLE_S)
-            elif room(night) and (submitted := submitting.begin(night)):
+            elif remaining(night) and queue(night) and (submitted := submitting.begin(night)):
                 take_off(under_way, night, submitted)
             elif queue(night) and (sibling := variants.begin(night)):
                 take_off(under_way, night, sibling)
@@ -94,10 +94,10 @@ async def wait(night: Night) -> None:
 
 
 def begin(night: Night) -> Record:
-    """The next experiment, opened on the incumbent; the agents that can work take turns, however many variants each leaves."""
-    records = night.ledger.records()
-    turn = sum(map(grid.first, records[1:])) % len(night.agents)
-    agent = next(found for each in (*night.agents[turn:], *night.agents[:turn]) if (found := night.able(each)))
+    """The next experiment, opened on the incumbent; the agents that can work take turns, however many variants each leaves, and
+    whatever people asked for in between."""
+    records, able = night.ledger.records(), night.ready()
+    agent = able[sum(map(grid.asked, records[1:])) % len(able)]
     record, text = draft(night, agent.spec.name, agent.spec.program)
     wish = idea_for(agent.spec, night.repo, records)
     asked = None if wish else nudge(agent.spec, records)

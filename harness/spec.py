@@ -158,8 +158,11 @@ def clock(text: str) -> time:
 
 def moment(at: str, began: datetime) -> datetime:
     """The next time after `began` (with its zone) that a local clock shows `at`, as in "07:30"."""
-    today = datetime.combine(began.date(), clock(at)).astimezone()
-    return today if today > began else datetime.combine(began.date() + timedelta(days=1), clock(at)).astimezone()
+    when = clock(at)
+    days = (began.date() + timedelta(days=number) for number in range(2))
+    shown = (datetime.combine(day, when.replace(fold=fold)).astimezone() for day in days for fold in (0, 1))
+    # A clock that is set back shows it twice; one that is set forward may skip it, and is past it a moment later.
+    return next(each for each in shown if each > began and each.time() >= when)
 
 
 class Task(Written):

@@ -27,10 +27,11 @@ def over(night: Night) -> str | None:
 
 
 def by_work(stop: Stop, tally: Tally) -> str | None:
-    """Enough experiments, or too long none that was kept; void ones count for nothing."""
+    """Enough experiments, or too long none that was kept; void ones count for nothing, and to take a merge back is no try."""
     if tally.done >= stop.experiments:
         return f"{stop.experiments} experiments are done"
-    if stop.plateau and tally.done >= stop.plateau and "keep" not in islice(tally.verdicts(), stop.plateau):
+    last = list(islice(tally.verdicts(), stop.plateau or 0))
+    if stop.plateau and len(last) == stop.plateau and "keep" not in last:
         return f"the last {stop.plateau} experiments had none to keep; `harness resume --plateau {2 * stop.plateau}` goes on"
     return None
 
@@ -75,10 +76,14 @@ def counts(record: Record) -> bool:
     return bool(record.id != BASELINE and record.verdict) and not (record.proposal and record.proposal.outcome.kind in PAUSES)
 
 
+def remaining(night: Night) -> int:
+    """How many more a night may begin; never less than none."""
+    return max(0, night.task.stop.experiments - night.ledger.tally.begun)
+
+
 def spare(night: Night) -> int:
-    """How many more a night may begin beside the variants that wait already."""
-    tally = night.ledger.tally
-    return night.task.stop.experiments - tally.begun - len(tally.waiting())
+    """How many more agents may be asked: the variants that wait already come first."""
+    return remaining(night) - len(night.ledger.tally.waiting())
 
 
 def plan(night: Night) -> str:

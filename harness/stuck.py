@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations, takewhile
 
-from harness import git, prompt
+from harness import git, grid, prompt
 from harness.ledger import BASELINE, Ledger
 from harness.misses import near_misses
 from harness.models import AgentSpec, Nudge, Record, Task
 
-AFTER = 10  # experiments without a keep
+AFTER = 10  # ideas without a keep, however many variants each of them had
 ARCHIVE = 5  # near misses that are combined with each other
-HEAD = "\n# The last {count} experiments brought nothing\n\n"
+HEAD = "\n# The last {count} ideas brought nothing\n\n"
 WORDS = {
     "combine": """\
 These came closer than the others: each was discarded because its gain, if it has one, is within the noise.
@@ -48,11 +48,10 @@ In the end it has to be better than the incumbent of now, {tip}.
 def nudge(agent: AgentSpec, records: list[Record]) -> Nudge | None:
     """What the next experiment is asked for beside the program, where nothing was kept for a while and the agent reads words."""
     since = _since(records)
-    stuck = sum(1 for record in since if record.verdict)
-    if agent.prompt.via == "none" or stuck < AFTER:
+    if agent.prompt.via == "none" or _ideas(since) < AFTER:
         return None
     options = [_combine(records), Nudge(kind="bolder"), _restart(records), Nudge(kind="nothing")]
-    asked = Counter(record.nudge.kind for record in since if record.nudge)
+    asked = Counter(record.nudge.kind for record in since if record.nudge and grid.first(record))
     return min(filter(None, options), key=lambda each: asked[each.kind])
 
 
@@ -79,7 +78,7 @@ def words(task: Task, record: Record, records: list[Record]) -> str:
         return ""
     chosen = [each for name in record.nudge.of for each in records if each.id == name]
     listed = "\n".join(f"- {prompt.line(task, each)}" for each in chosen)
-    count = sum(1 for each in _since(records) if each.verdict)
+    count = _ideas(_since(records))
     kept = _incumbents(records)
     since = "; ".join(prompt.line(task, each) for each in kept if (each.merge or 0) > (chosen[0].merge or 0)) if chosen else ""
     tip = prompt.line(task, kept[-1])
@@ -87,9 +86,15 @@ def words(task: Task, record: Record, records: list[Record]) -> str:
 
 
 def _since(records: list[Record]) -> list[Record]:
-    """The experiments after the last keep; void ones, in which no idea was tried, are left out."""
-    since = list(takewhile(lambda record: record.id != BASELINE and not _kept(record), reversed(records)))
+    """The experiments after the last keep, but for void ones, in which no idea was tried, and those that take merges back."""
+    tried = filter(lambda record: not (record.proposal and record.proposal.reverts), reversed(records))
+    since = list(takewhile(lambda record: record.id != BASELINE and not _kept(record), tried))
     return [record for record in reversed(since) if not (record.verdict and record.verdict.status == "void")]
+
+
+def _ideas(since: list[Record]) -> int:
+    """How many ideas have a verdict: the variants of one are counted as the first of them."""
+    return sum(1 for record in since if record.verdict and grid.first(record))
 
 
 def _kept(record: Record) -> bool:

@@ -15,7 +15,10 @@ PERSON = "person"  # in the place of an agent's name
 
 
 def begin(night: Night) -> Record | None:
-    """The submission that has waited longest, as an experiment on the incumbent; closed at once when it cannot be one."""
+    """The submission that has waited longest, as an experiment on the incumbent; closed at once when it cannot be one.
+
+    Variants of agents wait behind it: one that is the same is the one that is not tried.
+    """
     wish = next(iter(waiting(Wishes(night.repo, night.ledger.tag, "submission"), night.ledger.records())), None)
     if wish is None or wish.commit is None:
         return None
@@ -25,7 +28,7 @@ def begin(night: Night) -> Record | None:
     proposal = Proposal(title=printable(subject)[:TITLE_CHARS] or "untitled change", hypothesis=printable(body)[:TEXT_CHARS])
     record = record.model_copy(update={"wish": wish, "proposal": proposal})
     files = change(night.repo, night.task, night.start, base, wish.commit)
-    if isinstance(files, str) or (twin := tried_before(night, git.tree_with(night.repo, base, files))):
+    if isinstance(files, str) or (twin := tried_before(night, git.tree_with(night.repo, base, files), waiting=False)):
         why = files if isinstance(files, str) else f"the same change was tried as {twin}"
         return night.close(record, Verdict(status="invalid", reason=why), texts)
     return with_change(night, record, files, texts)

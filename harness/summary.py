@@ -126,12 +126,18 @@ def _seconds(records: list[Record]) -> dict[str, float]:
 
 
 def nudges(records: list[Record]) -> dict[str, list[int]]:
-    """By what agents were asked for when nothing had been kept for a while: how many tried it, and how many were kept."""
-    found: dict[str, list[int]] = {}
+    """By what agents were asked for when nothing had been kept for a while: how many tried it, and how many were kept.
+
+    Variants of one proposal are one, which is kept when one of them is.
+    """
+    ended: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
         if record.nudge and record.verdict and record.verdict.status != "void":
-            tried, kept = found.get(record.nudge.kind, [0, 0])
-            found[record.nudge.kind] = [tried + 1, kept + (record.verdict.status == "keep")]
+            ended[record.nudge.kind, record.variant.of if record.variant else record.id].append(record.verdict.status)
+    found: dict[str, list[int]] = {}
+    for (kind, _), statuses in ended.items():
+        tried, kept = found.get(kind, [0, 0])
+        found[kind] = [tried + 1, kept + ("keep" in statuses)]
     return found
 
 

@@ -20,6 +20,7 @@ class Tally:
         self._tree, self._baseline = tree, baseline
         self._verdicts: dict[str, str] = {}  # of all but the baseline, in the order of their numbers; empty while there is none
         self._counts = Counter[str]()
+        self._reverts = set[str]()
         self._trees: dict[str, set[str]] = {}
         self._tried: dict[str, set[str]] = {}
         self._families: dict[str, dict[str, Record]] = {}
@@ -33,6 +34,8 @@ class Tally:
                 self._counts[self._verdicts[record.id]] -= 1
             self._verdicts[record.id] = verdict
             self._counts[verdict] += 1
+            if record.proposal and record.proposal.reverts:
+                self._reverts.add(record.id)
         self._put_trees(record, void=verdict == "void")
         if record.variant:
             self._put_variant(record, record.variant.of)
@@ -69,8 +72,9 @@ class Tally:
         return self.begun - self._counts[""]
 
     def verdicts(self) -> Iterator[str]:
-        """The verdict of each of these, that of the highest number first."""
-        return (each for each in reversed(self._verdicts.values()) if each not in ("", "void"))
+        """The verdict of each of these that tries something new, that of the highest number first."""
+        ended = (self._verdicts[name] for name in reversed(self._verdicts) if name not in self._reverts)
+        return (each for each in ended if each not in ("", "void"))
 
     def tried(self, tree: str) -> str | None:
         """The first experiment that had this very tree, or a try that did."""

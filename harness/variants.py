@@ -16,7 +16,7 @@ from harness.models import Proposal, Record, Sibling, Variant, Verdict
 from harness.night import Night
 from harness.patterns import VARIANTS
 from harness.proposal import TITLE_CHARS, printable, titled
-from harness.stopping import spare
+from harness.stopping import remaining
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,15 @@ def words(change: Change, proposal: Proposal) -> tuple[str, str]:
 def note(night: Night, record: Record, proposal: Proposal, others: list[Change]) -> Record:
     """The record of the experiment that tries the first variant, with the others: what waits, and what is dropped and why.
 
-    A night that ends after so many experiments takes no more variants than are left until then.
+    A night that ends before all were tried leaves the rest for `harness resume`.
     """
-    base, left, kept = record.experiment.base, spare(night), list[Variant]()
+    base, kept = record.experiment.base, list[Variant]()
     for change in others:
         title, hypothesis = words(change, proposal)
         found = Variant(folder=change.folder, title=title, hypothesis=hypothesis, files=change.files, dropped=change.dropped)
         if not change.dropped:
             commit = git.commit(night.repo, git.tree_with(night.repo, base, found.files), [base], f"{title}\n")
-            why = "" if left > 0 else f"the night ends after {night.task.stop.experiments} experiments"
-            found, left = found.model_copy(update={"commit": commit, "dropped": why}), left - 1
+            found = found.model_copy(update={"commit": commit})
         kept.append(found)
     many = 1 + sum(not each.dropped for each in kept)
     sibling = Sibling(of=record.id, n=1, k=many) if many > 1 else record.variant
@@ -104,9 +103,8 @@ def note(night: Night, record: Record, proposal: Proposal, others: list[Change])
 
 def begin(night: Night) -> Record | None:
     """The variant that has waited longest, as an experiment; closed at once when somebody else has tried the same meanwhile."""
-    tally = night.ledger.tally
-    found = next(iter(tally.waiting()), None)
-    if found is None or tally.begun >= night.task.stop.experiments:
+    found = next(iter(night.ledger.tally.waiting()), None)
+    if found is None or not remaining(night):
         return None
     first, n, variant = found
     assert first.variant is not None

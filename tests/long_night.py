@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness.models import Audit, Experiment, Measurement, Metric, Proposal, Record, Usage, Verdict
+from harness.models import Audit, Experiment, Measurement, Metric, Proposal, Record, Stint, Usage, Verdict
 
 METRIC = Metric(name="loss", resolution=0.0001, noise=0.002)
 WHAT = ("learning rate", "warm-up", "weight decay", "batch size", "head dimension", "rotary base", "window", "initial scale")
@@ -124,7 +124,8 @@ def record(number: int, keep: bool, value: float, best: float, base: str, commit
         harness="0.1.0",
         program="",
         started=began.isoformat(timespec="seconds"),
-        updated=(began + timedelta(seconds=335)).isoformat(timespec="seconds"),
+        updated=(ended := (began + timedelta(seconds=335)).isoformat(timespec="seconds")),
+        stints=[Stint(began=BEGAN.isoformat(timespec="seconds"), until=ended)],
         proposal=proposal if number else None,
         measurements=[run],
         verdict=verdict,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +22,17 @@ from typing import Any
 
 import pytest
 
-from harness import git
+from harness import git, grid, stopping, upkeep
+from harness.ablation import ablate
 from harness.ledger import Ledger
 from harness.models import AgentSpec, Measurement, Record, Request
 from harness.night import Interrupt, Night
 from harness.opening import Settings, open_night
 from harness.protocols import Box, Cancel, Exit
-from harness.research import research
+from harness.research import research, room
+from harness.state import StateFolder
 from harness.steps import EVENT, Step
+from harness.wishes import Wishes, takers
 
 NAMES = "ABCDEF"
 LOOK_S = 0.002
@@ -43,10 +46,10 @@ program: program.md
 editable: [toy/solution.py]
 command: [python, toy/solution.py]
 metric: {name: distance, direction: minimize, resolution: 0.001, noise: NOISE}
+judge: JUDGE
 stop: {experiments: 100}
 """,
     "program.md": "Bring every number closer to three.\n",
-    "agents.yaml": "player: {argv: [sh]}\n",
 }
 
 
@@ -67,12 +70,21 @@ class Part:
     variants: tuple[Mapping[str, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for at a step: an idea, or where `change` sets lines, a submission of that."""
+
+    step: int
+    change: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Stage:
     """A repository and a play: the parts by experiment, how long runs take by experiment, the steps at which it is killed.
 
-    `worse` are pairs of lines that do each other harm when both are changed: their gains are not additive.
-    `asked`: further settings of the night.
+    `interrupts` are the steps of a Ctrl-C, `hasty` those of two. `worse` are pairs of lines that do each other harm when both are
+    changed: their gains are not additive; with `fatal` ones nothing runs. `wanted`: what people ask for while it goes on.
+    `asked`: further settings of the night. `tidy`: after each kill and each interrupt somebody frees the disk of all that can go.
     """
 
     path: Path
@@ -80,18 +92,27 @@ class Stage:
     runs: list[int] = field(default_factory=lambda: [1])
     kills: list[int] = field(default_factory=list)
     interrupts: list[int] = field(default_factory=list)
+    hasty: list[int] = field(default_factory=list)
     worse: set[str] = field(default_factory=set)
+    fatal: set[str] = field(default_factory=set)
+    wanted: list[Wanted] = field(default_factory=list)
     noise: float = 0.0
+    judge: str = "bayes"
+    tidy: bool = False
+    agents: tuple[str, ...] = ("player",)
     asked: dict[str, object] = field(default_factory=dict)
     made: list[tuple[str, int]] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     prompts: dict[str, list[str]] = field(default_factory=dict)
     most_waiting: int = 0
+    left: list[tuple[str, int, int]] = field(default_factory=list)  # wishes: kind, number, records when it was left
+    idle: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, text in FILES.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.path / name).write_text(text.replace("NOISE", str(self.noise)))
+            (self.path / name).write_text(text.replace("NOISE", str(self.noise)).replace("JUDGE", self.judge))
+        (self.path / "agents.yaml").write_text("".join(f"{name}: {{argv: [sh]}}\n" for name in self.agents))
         for words in (("init", "-qb", "main"), ("add", "."), ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "t")):
             subprocess.run(["git", *words], cwd=self.path, check=True)
         self.repo = git.open_repo(self.path)
@@ -102,10 +123,16 @@ class Stage:
         self.paces: dict[str, tuple[float, float] | None] = {}
         self.steps, self.lock, self.dead, self.night = 0, threading.Lock(), False, None
 
-    def play(self, workers: int, slots: int, experiments: int | None = None) -> str:
+    def play(
+        self,
+        workers: int,
+        slots: int,
+        experiments: int | None = None,
+        story: Callable[[Night], Coroutine[Any, Any, str]] = research,
+    ) -> str:
         """A night, resumed after each kill and each interrupt; why it ended at last."""
         many = len(self.parts) if experiments is None else experiments
-        settings = Settings(task=str(self.path / "toy/task.yaml"), tag="t", agents=["player"], sandbox="none")
+        settings = Settings(task=str(self.path / "toy/task.yaml"), tag="t", agents=list(self.agents), sandbox="none")
         settings = settings.model_copy(update={"experiments": many, "workers": workers, "slots": slots, **self.asked})
         while True:
             self.dead = False
@@ -115,12 +142,33 @@ class Stage:
                     self.night = night
                     night.history.known |= self.known
                     night.history.paces |= self.paces
-                    night.agents, night.runner = [Player(self, night.agents[0].spec)], self.runner(self)
-                    reason = night.conduct(research(night))
+                    night.agents, night.runner = [Player(self, each.spec) for each in night.agents], self.runner(self)
+                    reason = night.conduct(story(night))
+                if not interrupt.soon:
+                    return reason
             except Killed:
-                continue
-            if reason != "interrupted":
-                return reason
+                pass
+            if self.tidy:
+                self.free_disk()
+
+    def free_disk(self) -> None:
+        """What `harness gc` does, and git's own collection; the next harness has nothing in memory."""
+        upkeep.remove(upkeep.waste(StateFolder(self.repo), 0, 1))
+        subprocess.run(["git", "gc", "-q", "--prune=now"], cwd=self.path, check=True)
+        self.repo = git.open_repo(self.path)
+
+    def ask(self, wanted: Wanted) -> None:
+        """What a person does in another process."""
+        repo, ada = git.open_repo(self.path), ("Ada", "ada@example.org")
+        kind, commit = ("submission" if wanted.change else "idea"), None
+        if wanted.change:
+            base = git.commit_of(repo, "main")
+            text = changed(self.text("main", repo), wanted.change).encode()
+            tree = git.tree_with(repo, base, {"toy/solution.py": git.write(repo, text)})
+            commit = git.commit(repo, tree, [base], f"Ada's {len(self.left)}\n", ada)
+        known = len(Ledger(repo, "t").records())
+        wish = Wishes(repo, "t", kind).add("Ada <ada@example.org>", f"try {len(self.left)}", commit)  # type: ignore[arg-type]
+        self.left.append((kind, wish.number, known))
 
     def reached(self, step: Step) -> None:
         """A step of the harness: where it may be killed, or interrupted."""
@@ -132,8 +180,12 @@ class Stage:
         if step is Step.MERGED and night is not None:
             self.merged.append(night.ledger.tip())
         self.steps += 1
-        if self.steps in self.interrupts and night is not None:
+        for wanted in self.wanted:
+            if wanted.step == self.steps and not self.dead:
+                self.ask(wanted)
+        if self.steps in (*self.interrupts, *self.hasty) and night is not None:
             night.interrupt.soon = True
+            night.interrupt.now = self.steps in self.hasty
         if self.steps in self.kills:
             self.dead = True
         if self.dead:
@@ -169,7 +221,20 @@ class Stage:
         if left and self.loop:
             self.loop.call_soon(self._hop, left - 1, quiet)
         else:
+            self._look()
             quiet.set()
+
+    def _look(self) -> None:
+        """Now that nothing happens by itself any more: whether a slot is free that somebody waits for."""
+        night = self.night
+        if night is None or self.dead or night.interrupt.soon or night.ledger.get("0000").state != "closed":
+            return
+        if self.leased() != len(self.pending) or night.task.check or night.task.guards:  # these take real time
+            return
+        if night.flight.count("waiting") and night.places._free:
+            self.idle.append(f"{night.flight._stages}: a run slot is free")
+        if room(night) and not grid.waiting(night.ledger.records()) and stopping.over(night) is None:
+            self.idle.append(f"{night.flight._stages}: a worker is free")
 
     def leased(self) -> int:
         assert self.night is not None
@@ -190,11 +255,12 @@ class Stage:
         ledger = Ledger(self.repo, "t")
         return ledger.text(ledger.get(record.id), name)
 
-    def text(self, commit: str) -> str:
-        return git.read(self.repo, git.files(self.repo, git.commit_of(self.repo, commit))["toy/solution.py"]).decode()
+    def text(self, commit: str, repo: git.Repo | None = None) -> str:
+        repo = repo or self.repo
+        return git.read(repo, git.files(repo, git.commit_of(repo, commit))["toy/solution.py"]).decode()
 
 
-def changed(text: str, change: dict[str, int]) -> str:
+def changed(text: str, change: Mapping[str, int | str]) -> str:
     """A file with other numbers in some of its lines."""
     for name, number in change.items():
         text = re.sub(rf"^{name} = .*$", f"{name} = {number}", text, flags=re.MULTILINE)
@@ -237,7 +303,7 @@ class Scorer:
         text = (request.tree / "toy/solution.py").read_text()
         if not stage.work(stage.runs[len(stage.made) % len(stage.runs)], cancel):
             return None
-        if re.search(r"= 9\d", text):
+        if re.search(r"= 9\d", text) or any(not set(pair) & set(re.findall(r"^(\w) = 5$", text, re.M)) for pair in stage.fatal):
             return Measurement(status="crash", reason="a number is too large", seed=request.seed)
         return Measurement(status="ok", value=stage.value(text, request.seed), seed=request.seed)
 
@@ -289,6 +355,8 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         if not stage.noise:
             gain = stage.value(stage.text(parents[0]), 0) - stage.value(stage.text(tip), 0)
             assert gain > 0 or (gain == 0 and record.verdict.simpler)
+        elif stage.judge == "greedy":
+            assert (record.verdict.gain or 0) > 0 or record.verdict.simpler
         else:
             assert (record.verdict.probability or 0) > 0.9 or record.verdict.simpler
         tip = parents[0]
@@ -302,12 +370,14 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
     for record in records:
         if record.variant and record.variant.of == record.id:
             siblings = [each.variant.n for each in records if each.variant and each.variant.of == record.id]
-            assert siblings == list(range(1, (record.variant.k if night_is_over else len(siblings)) + 1)), (
-                "one was lost, or twice"
-            )
+            siblings += [n for first, n, _ in grid.waiting(records) if first.id == record.id]
+            assert siblings == list(range(1, record.variant.k + 1)), "one was lost, or twice"
         for variant in record.variants:
             assert variant.commit or variant.dropped
-    trees = [record.experiment.tree for record in records if record.experiment.tree]
+    check_wishes(stage)
+    assert not stage.idle
+    agents = [record for record in records if not (record.proposal and record.proposal.reverts)]
+    trees = [record.experiment.tree for record in agents if record.experiment.tree]
     assert len(set(trees)) == len(trees), "the same change was measured twice"
     if night_is_over:
         assert [ref for ref in repo.references if ref.startswith("refs/heads/exp/")] == []
@@ -318,4 +388,39 @@ def check(stage: Stage, night_is_over: bool = True) -> None:
         assert len(kept) == len(line.stdout.split())
 
 
-__all__ = ["Ledger", "Night", "Part", "Stage", "check"]
+def check_wishes(stage: Stage) -> None:
+    """What was asked for went before everything that had not begun by then, once, with its name on all that came of it."""
+    records = stage.records
+    for record in records:
+        if record.variant:
+            assert record.wish == records[int(record.variant.of)].wish
+    for kind, number, known in stage.left:
+        wish = next(each for each in Wishes(stage.repo, "t", kind).all() if each.number == number)  # type: ignore[arg-type]
+        taken = [record for record in takers(wish, records) if grid.first(record)]
+        before = sum(each[0] == kind for each in stage.left[: stage.left.index((kind, number, known))])
+        later = [each for each in records[max(1, known) :] if kind == "submission" or grid.asked(each)]
+        later = [each for each in later if not (each.proposal and each.proposal.reverts)]
+        assert len(taken) == bool(taken), "it was tried twice"
+        place = later.index(taken[0]) if taken else len(later)
+        assert place <= before + 1, f"{kind} {number} was left when there were {known} records, and {place} others came first"
+
+
+def drain(stage: Stage, workers: int, slots: int) -> None:
+    """Go on until nothing waits any more that the nights before had left."""
+    for _ in range(9):
+        waiting = grid.waiting(stage.records)
+        left = {each[:2] for each in stage.left} - {(each.wish.kind, each.wish.number) for each in stage.records if each.wish}
+        if not waiting and not left:
+            return
+        stage.play(workers, slots, len(stage.records) - 1 + len(waiting) + len(left))
+        check(stage)
+    raise AssertionError(f"{waiting} and {left} wait for ever")
+
+
+async def taking_back(night: Night) -> str:
+    """`harness ablate --keep` as the story of a night."""
+    await ablate(night, True)
+    return "ablated"
+
+
+__all__ = ["Ledger", "Night", "Part", "Stage", "Wanted", "check", "drain", "taking_back"]

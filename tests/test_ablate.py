@@ -10,6 +10,14 @@ from typing import Any
 
 import pytest
 from conftest import Lab
+from stage import Part, Scorer, Stage, check, home
+
+from harness.ablation import Left, ablate
+from harness.models import Measurement, Request
+from harness.night import Night
+from harness.protocols import Cancel
+
+__all__ = ["home"]
 
 MORTAL = Path(__file__).with_name("mortal.py")
 SOLUTION = """\
@@ -102,6 +110,72 @@ def test_killed_on_the_way_it_goes_on(merged: Lab, step: str) -> None:
     assert merged.git("branch", "--list", "exp/*") == ""
     experiments = [each["experiment"] for each in found if each["experiment"]]
     assert len(experiments) == len(set(experiments))
+
+
+PARTS = [Part({"A": 4}), Part({"B": 3, "C": 3, "D": 3}), Part({"E": 4}, variants=({"E": 3},))]
+
+
+def merged_on_stage(home: Path) -> Stage:
+    """0001 does harm since 0002 was merged, though that gained more; 0004 is a variant that took the place of 0003."""
+    stage = Stage(home, PARTS, worse={"AB"})
+    stage.play(1, 1, 4)
+    assert [each.status for each in stage.records] == ["keep"] * 5
+    return stage
+
+
+def ask(stage: Stage, *keeps: bool) -> list[list[Left]]:
+    """What is said of each merge by `harness ablate`, one command after the other, each with or without `--keep`.
+
+    After an interrupt the next one begins.
+    """
+    found, left = list[list[Left]](), list(keeps)
+
+    async def story(night: Night) -> str:
+        found.append(await ablate(night, left.pop(0)))
+        return "said"
+
+    while left:
+        stage.play(1, 1, story=story)
+    return found
+
+
+def test_of_variants_the_one_that_was_beaten_is_said_to_be_replaced(home: Path) -> None:
+    stage = merged_on_stage(home)
+    (found,) = ask(stage, False)
+    assert [(each.id, each.says) for each in found] == [
+        ("0001", "not needed: `--keep` takes it back"),
+        ("0002", "still helps"),
+        ("0003", "0004, a variant of the same idea, took its place"),
+        ("0004", "still helps"),
+    ]
+    check(stage)
+
+
+def test_what_failed_for_another_reason_is_asked_again(home: Path) -> None:
+    class Broken(Scorer):
+        def measure(self, request: Request, cancel: Cancel) -> Measurement | None:
+            return Measurement(status="void", reason="the GPU is gone")
+
+    stage = merged_on_stage(home)
+    stage.runner = Broken
+    assert {each.says for each in ask(stage, False)[0] if each.id != "0003"} == {"unknown: the GPU is gone"}
+    stage.runner = Scorer
+    assert [each.says for each in ask(stage, False)[0]][1::2] == ["still helps"] * 2
+
+
+@pytest.mark.parametrize("after", [4, *(pytest.param(after, marks=pytest.mark.heavy) for after in range(1, 12))])
+@pytest.mark.parametrize("keep", [True, False])
+def test_whether_it_is_taken_back_is_what_the_last_command_says(home: Path, keep: bool, after: int) -> None:
+    """The first command is interrupted while it measures the tip without 0001; where it was done with that, it stays done."""
+    stage = merged_on_stage(home)
+    stage.hasty = [stage.steps + after]
+    first, *_, last = ask(stage, not keep, keep)
+    assert last[0].id == "0001" or first[0].taken_back
+    undecided = not first or first[0].says == "not finished"
+    assert undecided or after > 4
+    assert ("A = 5" in stage.text("autoresearch/t")) == (keep if undecided else keep or first[0].taken_back)
+    assert len({record.experiment.id for record in stage.records if record.proposal and record.proposal.reverts == "0001"}) == 1
+    check(stage)
 
 
 @pytest.mark.heavy

@@ -11,18 +11,24 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stage import NAMES, Part, Stage, check
+from stage import NAMES, Part, Stage, Wanted, check, drain, taking_back
 
 numbers = st.sampled_from([1, 2, 3, 4, 4, 4, 6, 8, 99])
 changes = st.dictionaries(st.sampled_from(NAMES), numbers, min_size=1, max_size=2)
 variants = st.just(()) | st.lists(changes, max_size=4).map(tuple)
 parts = st.builds(Part, change=changes | st.just({}), takes=st.integers(1, 9), again=changes | st.just({}), variants=variants)
+wanted = st.builds(Wanted, step=st.integers(5, 60), change=changes | st.just({}))
 plays = st.fixed_dictionaries(
     {
         "parts": st.lists(parts, min_size=2, max_size=7),
         "runs": st.lists(st.integers(1, 6), min_size=1, max_size=4),
         "worse": st.sets(st.sampled_from(["AB", "CD", "AE"])),
+        "fatal": st.sets(st.sampled_from(["BC", "DE"])),
+        "wanted": st.lists(wanted, max_size=4),
         "noise": st.sampled_from([0.0, 0.0, 0.3]),
+        "judge": st.sampled_from(["bayes", "bayes", "greedy"]),
+        "asked": st.sampled_from([{}, {}, {"plateau": 2}]),
+        "tidy": st.booleans(),
     }
 )
 disasters = st.lists(st.integers(1, 90), max_size=4)
@@ -30,14 +36,18 @@ ROUGH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_
 
 
 def night(play: dict[str, object], kills: list[int], interrupts: list[int], workers: int, slots: int) -> Stage:
-    """A night and what holds for each; also just after each kill."""
+    """A night and what holds for each; then what it left to be tried, and at last each merge is asked whether it is needed."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = f"{folder}/state"
-        stage = Stage(Path(folder) / "repo", **play, kills=kills, interrupts=interrupts)  # type: ignore[arg-type]
+        stage = Stage(Path(folder) / "repo", **play, kills=kills, interrupts=interrupts[::2], hasty=interrupts[1::2])  # type: ignore[arg-type]
         reason = stage.play(workers, slots)
-        assert reason == f"{len(stage.parts)} experiments are done"
+        assert reason.partition(";")[0] in (f"{len(stage.parts)} experiments are done", "the last 2 experiments had none to keep")
         check(stage)
-        assert len(stage.records) == len(stage.parts) + 1
+        assert len(stage.records) == len(stage.parts) + 1 or stage.asked
+        stage.asked = {}
+        drain(stage, workers, slots)
+        stage.play(1, 1, story=taking_back)
+        check(stage)
         several = max(workers, slots)  # those that were sent back, and after a kill those that were being run, are let in
         assert stage.most_waiting <= several + slots * (several > 1)
         repeated = len(stage.made) - len(set(stage.made))

@@ -66,6 +66,7 @@ def facts(record: dict[str, Any]) -> dict[str, Any]:
     timed = {
         "started",
         "updated",
+        "stints",
         "seconds",
         "cpu_s",
         "peak_memory_mb",

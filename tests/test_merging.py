@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,29 @@ def test_merges_are_counted_in_their_order(home: Path) -> None:
     check(stage)
     assert [record.merge for record in stage.records] == [0, 2, 1]
     assert "distance 12.000 -> 9.000 with 2 merged" in view.summary(stage.records)
+
+
+@pytest.mark.parametrize("how", ["check: ", *(pytest.param(how, marks=pytest.mark.heavy) for how in ("guards: ",))])
+@pytest.mark.parametrize("again", [{"C": 4}, *(pytest.param(again, marks=pytest.mark.heavy) for again in ({}, {"B": 2}))])
+def test_what_only_the_joined_tree_fails_is_made_anew_once(home: Path, how: str, again: dict[str, int]) -> None:
+    """Each change passes alone. The agent is told, and what it makes then has to pass as well."""
+    stage = Stage(home / "repo", [Part({"A": 4}, takes=2), Part({"B": 4}, takes=3, again=again)])
+    program = '[sh, -c, \'! grep -q "A = 4" toy/solution.py || grep -q "B = 5" toy/solution.py || { echo both; exit 1; }\']'
+    asked = program if how == "check: " else f"[{{name: both, run: {program}}}]"
+    task = stage.path / "toy/task.yaml"
+    task.write_text(f"{task.read_text()}{how}{asked}\n")
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "a"], cwd=stage.path, check=True)
+    stage.play(workers=2, slots=2)
+    check(stage)
+    second = stage.records[2]
+    assert second.proposal is not None
+    assert second.verdict is not None
+    reasons = [each.verdict.reason for each in second.proposal.tries if each.verdict]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("not additive: joined with it, ")
+    assert "both" in reasons[0]
+    assert "both" in stage.prompts["0002"][1]
+    assert second.verdict.status == ("keep" if again == {"C": 4} else "discard" if how == "guards: " or not again else "crash")
 
 
 def test_one_worker_and_one_slot_never_have_a_stale_base(home: Path) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from conftest import Lab
+
+from harness import git
+from harness.ledger import Ledger
+from harness.report.spent import spent
 
 
 def test_a_night_merges_what_is_better_and_records_everything(lab: Lab) -> None:
@@ -82,7 +87,13 @@ def test_nothing_is_left_behind(lab: Lab) -> None:
 @pytest.mark.heavy
 def test_running_it_again_continues(lab: Lab) -> None:
     lab.harness("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
+    first = spent(Ledger(git.open_repo(lab.path), "t").records())
+    time.sleep(4)
     lab.harness("run", "--tag", "t", "--agent", "better", "--experiments", "3")
+    both = spent(Ledger(git.open_repo(lab.path), "t").records())
+    assert first.stopped == 0
+    assert both.stopped >= 3, "a short pause is no work"
+    assert both.active > first.active
     assert [row[3:] for row in lab.rows()][1:] == [
         ["discard", "worse"],
         ["keep", "Move X towards three"],

@@ -15,7 +15,7 @@ from conftest import Lab, make_lab
 
 from harness import git, judge, refs
 from harness.ledger import Ledger
-from harness.models import Decision, Measurement, Proposal, Record, Review
+from harness.models import Decision, Measurement, Proposal, Record, Review, Stint
 from harness.report import bundle, detail, difference, headline, ideas, sections, standing, text
 from harness.report.graph import graph
 from harness.report.lineage import lineage
@@ -31,20 +31,24 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return Ledger(git.open_repo(folder), "t")
 
 
-def test_every_referee_phase_and_every_gap_of_the_night_is_counted_once(ledger: Ledger) -> None:
+def test_every_referee_phase_is_counted_once_and_the_time_at_work_is_what_harnesses_were_open(ledger: Ledger) -> None:
     first, second, *_ = ledger.records()
     one = spent([first, second])
     assert one.phases["agent"] == second.proposal.seconds  # type: ignore[union-attr]
     assert one.phases["train"] == 600
     assert one.stopped == 0
-    assert one.active == pytest.approx(340 + one.phases["agent"] + 323.5, abs=2)
+    assert one.active == 340 + 335
     assert one.busy == pytest.approx(600 / one.active)
-    late = second.model_copy(update={"started": "2026-11-22T08:00:00+00:00", "updated": "2026-11-22T08:06:00+00:00"})
-    paused = spent([first, late])
-    assert paused.stopped > 9 * 3600
-    assert paused.active < 900
+    resumed = Stint(began="2026-11-20T22:10:00+00:00", until="2026-11-20T22:15:00+00:00")
+    paused = spent([first, second.model_copy(update={"stints": [resumed]})])
+    assert (paused.active, paused.stopped) == (335 + 300, 600 - 335), "a pause of minutes is one as well"
+    again = Stint(began="2026-11-21T08:00:00+00:00", until="2026-11-21T08:01:00+00:00")
+    killed = spent([first, second.model_copy(update={"stints": [*second.stints, again]})])
+    assert (killed.active, killed.stopped) == (675 + 60, 10 * 3600 - 675), "an experiment that was resumed"
     revived = second.model_copy(update={"updated": "2027-01-01T00:00:00+00:00"})
-    assert spent([first, revived]).active < 1000, "a record that was written to long afterwards is no long night"
+    assert spent([first, revived]) == one, "a record that a person decided about long afterwards is no long night"
+    old = [each.model_copy(update={"stints": []}) for each in (first, second)]
+    assert spent(old).active == pytest.approx(323.5 + one.phases["agent"] + 323.5), "what it says itself is all that is known"
 
 
 def test_neither_a_part_of_a_phase_nor_the_sum_of_all_is_a_phase(ledger: Ledger) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -94,6 +96,37 @@ def test_the_next_moment() -> None:
     assert moment(f"{local:%H:%M}", local) - local == timedelta(days=1)
     later = local + timedelta(minutes=90)
     assert moment(f"{later:%H:%M}", local) == later
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[ZoneInfo]:
+    """The machine's clock is Berlin's, by its rules and not by a data base that may be missing."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        yield ZoneInfo("Europe/Berlin")
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("began", "at", "hours"),
+    [
+        ("2026-11-21T23:30", "07:30", 8),
+        ("2026-11-21T07:30", "07:30", 24),
+        ("2026-03-28T23:00", "07:30", 7.5),  # an hour is left out
+        ("2026-03-29T01:00", "02:30", 1.5),  # which is never shown: half an hour after it would be
+        ("2026-03-29T04:00", "02:30", 22.5),
+        ("2026-10-24T23:00", "07:30", 9.5),  # an hour comes twice
+        ("2026-10-25T01:00", "02:30", 1.5),
+        ("2026-10-25T02:40", "02:30", 5 / 6),  # shown once more
+    ],
+)
+def test_the_clock_may_be_set_in_that_night(berlin: ZoneInfo, began: str, at: str, hours: float) -> None:
+    start = datetime.fromisoformat(began).replace(tzinfo=berlin).astimezone()
+    end = moment(at, start)
+    assert (end.timestamp() - start.timestamp()) / 3600 == pytest.approx(hours)
+    assert by_time(Stop(at=at), start, end - timedelta(seconds=1), hours) is None
+    assert by_time(Stop(at=at), start, end, hours) == f"it is {at}"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from test_summary import BASELINE, KEPT, discarded, record
 
 from harness import git, refs, review, view
 from harness.ledger import Ledger
-from harness.models import AgentSpec, Nudge, Record, Verdict
+from harness.models import AgentSpec, Nudge, Proposal, Record, Sibling, Stop, Verdict
+from harness.stopping import by_work
 from harness.stuck import nudge
 from harness.summary import summarise, text
+from harness.tally import Tally
 
 __all__ = ["home"]
 READER = AgentSpec(name="reader", argv=["sh"])
@@ -70,12 +72,55 @@ def test_pairs_and_incumbents_are_used_up_in_order_of_promise() -> None:
     assert [each.of for each in found if each.kind == "restart"] == [["0001"], ["0000"]]
 
 
+def tally(records: list[Record]) -> Tally:
+    """What is counted of them."""
+    found = Tally(str, "0000")
+    for each in records:
+        found.put(each)
+    return found
+
+
+def grown(records: list[Record], variants: int) -> list[Record]:
+    """The records, and of the last one so many more variants, as hopeless."""
+    last = records[-1]
+    same = {"nudge": last.nudge, "variant": Sibling(of=last.id, n=1, k=1 + variants)}
+    more = [discarded(int(last.id) + n, *HOPELESS).model_copy(update=same) for n in range(1, 1 + variants)]
+    return [*records[:-1], last.model_copy(update=same), *more]
+
+
+def test_variants_of_one_idea_are_one_idea_and_one_turn() -> None:
+    """The controls are the same records without saying that they belong together."""
+    assert nudge(READER, night(*[HOPELESS] * 13)) == Nudge(kind="bolder")
+    assert nudge(READER, grown(night(*[HOPELESS] * 9), 4)) is None
+    stuck = night(*[HOPELESS] * 10)
+    for wanted in ("bolder", "restart", "nothing", "bolder", "nothing", "bolder"):
+        found = nudge(READER, stuck)
+        assert found is not None
+        assert found.kind == wanted
+        stuck = grown([*stuck, discarded(len(stuck), *HOPELESS).model_copy(update={"nudge": found})], len(stuck) % 4)
+
+
+def test_what_takes_a_merge_back_is_no_idea() -> None:
+    """`harness ablate` may make ten in a row, of which none is kept."""
+    takes_back = Proposal(title="Take back 0001", reverts="0001")
+    records = night(*[HOPELESS] * 9)
+    assert nudge(READER, [*records, discarded(11, *HOPELESS)]) is not None
+    after = [discarded(11 + n, *HOPELESS).model_copy(update={"proposal": takes_back}) for n in range(9)]
+    assert nudge(READER, [*records, *after]) is None
+    stop = Stop(experiments=99, plateau=9)
+    assert by_work(stop, tally(records)) is not None
+    assert by_work(stop, tally([*night(*[HOPELESS] * 8), *after])) is None
+
+
 def test_the_summary_says_whether_it_helped() -> None:
     bold, helped = Nudge(kind="bolder"), KEPT.model_copy(update={"nudge": Nudge(kind="bolder")})
     records = [BASELINE, discarded(2, *HOPELESS).model_copy(update={"nudge": bold}), discarded(3, *HOPELESS), helped]
     found = summarise(records, helped)
     assert found.nudges == {"bolder": [2, 1]}
     assert "\nstuck     bolder 2 tried, 1 kept\n" in text(found, records)
+    together = Sibling(of="0001", n=1, k=2)
+    one = [each.model_copy(update={"variant": together}) if each.nudge else each for each in records]
+    assert summarise(one, helped).nudges == {"bolder": [1, 1]}
 
 
 def test_in_a_night_the_prompt_asks_and_the_record_says_so(home: Path) -> None:
@@ -84,7 +129,7 @@ def test_in_a_night_the_prompt_asks_and_the_record_says_so(home: Path) -> None:
     stage = Stage(home, [Part({"A": 4}), *worse, Part({"B": 4}), Part({"B": 70})])
     stage.play(1, 1)
     told = {name: prompts[0] for name, prompts in stage.prompts.items()}
-    marked = [name for name, prompt in told.items() if "# The last 10 experiments brought nothing" in prompt]
+    marked = [name for name, prompt in told.items() if "# The last 10 ideas brought nothing" in prompt]
     assert marked == ["0012"]
     assert "Propose something of another kind" in told["0012"]
     by_id = {each.id: each for each in stage.records}
@@ -132,7 +177,7 @@ def test_a_restart_is_made_on_an_earlier_incumbent_and_joined_with_what_was_merg
     assert found.experiment.joined in [run.commit for run in found.measurements]
     assert [line for line in stage.text("autoresearch/t").split() if line in "34"] == ["4", "4", "4"]
     prompt = stage.prompts[RESTART][0]
-    assert "0001 keep 11.000 Play 1" in prompt.partition("# The last 11 experiments brought nothing")[2]
+    assert "0001 keep 11.000 Play 1" in prompt.partition("# The last 11 ideas brought nothing")[2]
     assert "than was taken since: 0002 keep 10.000 Play 2." in prompt
     assert "better than the incumbent of now, 0002 keep 10.000 Play 2." in prompt
     assert "asked for restart 0001, being stuck" in view.full(found, lambda _: "")

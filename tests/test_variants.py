@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lab, make_lab
-from stage import Part, Stage, check, home
+from stage import Part, Stage, Wanted, check, drain, home
 from test_crash import mortal, outcome, same
+from test_submit import branch
 
 from harness import grid, view
 from harness.ledger import Ledger
@@ -153,17 +157,68 @@ def test_parts_are_tried_alone_and_together(home: Path) -> None:
     check(stage)
 
 
-def test_a_grid_ends_where_the_night_does_and_says_so(home: Path) -> None:
+def test_what_a_night_has_no_room_for_is_tried_when_it_goes_on(home: Path) -> None:
     stage = Stage(home, GRIDS)
     assert stage.play(1, 1, 2) == "2 experiments are done"
     (first, second, third) = stage.records
-    assert [each.dropped for each in second.variants] == ["", "the night ends after 2 experiments"]
-    assert second.variants[1].commit is not None, "nothing is lost"
+    assert [each.dropped for each in second.variants] == ["", ""]
     assert second.variant is not None
-    assert second.variant.k == 2
-    assert grid.waiting([first, second]) == [(second, 2, second.variants[0])]
-    assert grid.waiting([first, second, third]) == []
+    assert second.variant.k == 3
+    assert grid.waiting([first, second]) == [(second, 2, second.variants[0]), (second, 3, second.variants[1])]
+    assert grid.waiting(stage.records) == [(second, 3, second.variants[1])]
+    assert "variant   2/3 of 0001; 0001 keep, 1 more to be tried" in view.full(third, lambda _: "", stage.records)
     check(stage)
+    stage.free_disk()
+    assert stage.play(1, 1, 3) == "3 experiments are done"
+    assert [each.variant.n for each in stage.records if each.variant] == [1, 2, 3]
+    assert list(stage.prompts) == ["0001"], "they come before anything that an agent is asked for"
+    check(stage)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_people_ask_for_goes_before_the_variants_that_wait(home: Path, workers: int) -> None:
+    """A submission is the next experiment, also when it is what a variant would be; an idea is the next agent's."""
+    grids = Part({"A": 60}, variants=({"B": 61}, {"B": 62}, {"B": 63}))
+    stage = Stage(home, [grids, *(Part({"D": 60 + n}, variants=({"E": 60 + n},)) for n in range(9))], runs=[3])
+    stage.wanted = [Wanted(20), Wanted(21, {"B": 63}), Wanted(22, {"C": 4})]
+    stage.play(workers, 1, 9)
+    drain(stage, workers, 1)
+    by = {(each.wish.kind, each.wish.number): each for each in reversed(stage.records) if each.wish}
+    same, better, idea = by["submission", 1], by["submission", 2], by["idea", 1]
+    assert (same.status, better.status) == ("discard", "keep")
+    last = next(each for each in stage.records if each.variant and each.variant.n == 4)
+    assert last.verdict is not None
+    assert last.verdict.reason == f"the same change was tried as {same.id}"
+    assert same.id < better.id < last.id < idea.id
+    assert "try 0" in stage.prompts[idea.id][0]
+    assert [each.id for each in stage.records if each.wish and each.wish.kind == "idea"] == [
+        each.id for each in grid.family(stage.records, idea)
+    ]
+    check(stage)
+
+
+def test_a_submission_needs_no_worker_only_room_in_the_queue(home: Path) -> None:
+    """While the only agent is at work, the other run slot is not left idle."""
+    stage = Stage(home, [Part({"A": 4}), Part({"B": 4}, takes=50)])
+    stage.wanted = [Wanted(25, {"C": 4})]
+    stage.play(1, 2, 3)
+    agents = {each.id: each.experiment.agent for each in stage.records[1:]}
+    slow = next(name for name in stage.prompts if name != "0001")
+    person = next(name for name, agent in agents.items() if agent == "person")
+    by_id = {each.id: each for each in stage.records}
+    assert (by_id[person].merge or 0) < (by_id[slow].merge or 0)
+    check(stage)
+
+
+def test_turns_are_fair_and_nobody_waits_for_the_slowest(home: Path) -> None:
+    """One agent always crashes, one never changes anything, one is slow; check() says that no slot was ever free for nothing."""
+    parts = [part for n in range(5) for part in (Part({"A": 90 + n}), Part({}), Part({"B": 60 + n}, takes=30))]
+    stage = Stage(home, parts, runs=[4], agents=("crasher", "idler", "slow"), wanted=[Wanted(30, {"C": 4})])
+    stage.play(3, 2, 13)
+    check(stage)
+    assert Counter(each.experiment.agent for each in stage.records[1:]) == {"crasher": 4, "idler": 4, "slow": 4, "person": 1}
+    turns = [each.experiment.agent for each in stage.records[1:] if each.experiment.agent != "person"]
+    assert turns == ["crasher", "idler", "slow"] * 4
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -244,6 +299,50 @@ def test_show_counts_those_that_wait(home: Path) -> None:
     records: list[Record] = stage.records
     assert "variant   1/3 of 0001; 2 more to be tried" in view.full(records[1], lambda _: "", records[:2])
     assert "variant   2/3 of 0001; 0001 keep, 0003 discard\n" in view.full(records[2], lambda _: "", records)
+
+
+def until(lab: Lab, experiment: str, running: subprocess.Popen[bytes]) -> None:
+    """Wait for an experiment to begin."""
+    end = time.monotonic() + 120
+    while f"refs/experiments/t/{experiment}" not in lab.git("for-each-ref", "--format=%(refname)"):
+        assert running.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.heavy
+def test_whatever_people_do_to_a_real_night_with_variants_nothing_is_lost_or_tried_twice(lab: Lab) -> None:
+    """Asked for things, interrupted, its disk freed, killed, and resumed with more experiments than before."""
+    lab.edit("toy/solution.py", "import os, pathlib\n", "import os, pathlib, time\ntime.sleep(1)\n")
+    steps = "".join(f"mkdir -p variants/{n}; {SET.format(f'4.{n}', f'variants/{n}/solution.py')}\n" for n in range(1, 5))
+    lab.agent("gridder", f"if [ {{seed}} = 1 ]; then\n{steps}else sed -i 's/^X = .*/X = 5.{{seed}}/' toy/solution.py; fi; NOTE")
+    lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "slow")
+    running = lab.start("run", "--tag", "t", "--agent", "gridder", "--experiments", "3")
+    until(lab, "0001", running)
+    lab.harness("idea", "--tag", "t", "try five and a bit")
+    until(lab, "0002", running)
+    tip = lab.git("show", "autoresearch/t:toy/solution.py") + "\n"
+    branch(lab, "mine", {"toy/solution.py": tip.replace("X = 4.1", "X = 3.9")}, "autoresearch/t")
+    assert "takes it up" in lab.harness("submit", "mine", "--tag", "t").stdout
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 130
+    lab.harness("gc", "--keep-days", "0", "--keep-checkpoints", "1")
+    lab.git("gc", "-q", "--prune=now")
+    lab.harness("resume", "--tag", "t")
+    agents = [record(lab, number)["experiment"]["agent"] for number in (1, 2, 3)]
+    assert agents == ["gridder", "gridder", "person"]
+    assert "2 more to be tried" in lab.harness("show", "1").stdout
+    running = lab.start("resume", "--tag", "t", "--experiments", "7")
+    until(lab, "0004", running)
+    running.kill()
+    running.wait()
+    lab.harness("resume", "--tag", "t")
+    found = [record(lab, number) for number in range(1, 8)]
+    assert [each["variant"] and each["variant"]["n"] for each in found] == [1, 2, None, 3, 4, None, None]
+    assert [each["wish"] and each["wish"]["kind"] for each in found] == [None, None, "submission", None, None, "idea", None]
+    assert [each["verdict"]["status"] for each in found[:5]] == ["keep", "discard", "keep", "discard", "discard"]
+    assert lab.strays() == []
+    assert lab.git("branch", "--list", "exp/*") == ""
 
 
 STEPS = [step for step in Step if step not in (Step.REVIVED, Step.LAB_MADE)]

@@ -1,7 +1,8 @@
 """Where the time of a night went. Pure.
 
-Records say when an experiment began, what its agent took and what each phase of its runs took. From that follow the hours in
-which the harness was at work: a pause of more than STOPPED_S between two experiments is one in which it was not.
+Records say what their agents took and what each phase of their runs took, and in which stints a harness worked on them: from when
+it was opened until it last wrote to them. Between two stints nobody was at work. What a harness that was killed had begun and not
+written down is not known.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from datetime import datetime
 
 from harness.models import Record
 
-STOPPED_S = 1800.0
 TIMED = ("train", "run")  # the phase that a budget is for, as referees name it
 
 
@@ -51,15 +51,13 @@ def spent(records: list[Record]) -> Spent:
                 found[name] = found.get(name, 0.0) + seconds
                 work += seconds
         if record.started:
-            began = datetime.fromisoformat(record.started).timestamp()
-            spans.append((began, max(began + work, min(_updated(record), began + 1.25 * work + 60))))
+            began = _moment(record.started)  # all that is known of a record without stints
+            spans += [(_moment(each.began), _moment(each.until)) for each in record.stints] or [(began, began + work)]
     spans.sort()
-    active = stopped = 0.0
-    until = spans[0][0] if spans else 0.0
+    active, stopped, until = 0.0, 0.0, spans[0][0] if spans else 0.0
     for began, ended in spans:
-        gap = max(0.0, began - until)
-        stopped += gap if gap > STOPPED_S else 0.0
-        active += (gap if gap <= STOPPED_S else 0.0) + max(0.0, ended - max(began, until))
+        stopped += max(0.0, began - until)
+        active += max(0.0, ended - max(began, until))
         until = max(until, ended)
     return Spent(active, stopped, {name: value for name, value in found.items() if value})
 
@@ -75,6 +73,5 @@ def runs_s(record: Record) -> float:
     return sum(sum(run.phases.values()) for run in record.measurements)
 
 
-def _updated(record: Record) -> float:
-    """When the record was last written; a revived or controlled one may say long after it was closed."""
-    return datetime.fromisoformat(record.updated or record.started).timestamp()
+def _moment(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
