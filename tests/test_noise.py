@@ -42,13 +42,26 @@ def test_no_noise_is_none() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_seeds_that_have_nothing_in_common_are_not_paired(seed: int) -> None:
-    assert noise(repeats(0.0, 20, 3, seed), Metric(name="m", noise=1.0)).left == 1.0
+    assert noise(repeats(0.0, 20, 3, seed), Metric(name="m", noise=1.0)).effects == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_that_only_the_lucky_run_again_is_no_effect_of_the_first_seed(seed: int) -> None:
+    """Candidates that do nothing run again if their first run was good; the control takes that for an effect of its seed."""
+    rng = random.Random(seed)
+    made = [[rng.gauss(0, 1) for _ in range(4)] for _ in range(300)]
+    lucky = [record(f"{number:04d}", *(runs if runs[0] > 1.5 else runs[:1])) for number, runs in enumerate(made, 1)]
+    assert noise(lucky, Metric(name="m", noise=1.0)).effects == {}
+    unaware = [each.model_copy(update={"proposal": None}) for each in lucky]
+    assert noise(unaware, Metric(name="m", noise=1.0)).effects[1] > 0.5
 
 
 def test_what_a_seed_does_to_all_is_taken_off() -> None:
     records = repeats(0.8, 20, 6, 7)
     found = noise(records, Metric(name="m", noise=1.0))
-    assert found.left < 0.6
+    assert found.left(range(2, 7)) < 0.5
+    assert found.left([1]) > found.left([2])  # which candidates ran twice because they were lucky with
+    assert found.left([9]) == 1.0
 
     def spread(paired: bool) -> float:
         total = 0.0
