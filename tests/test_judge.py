@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness import judge
+from harness.belief import LEAST, Incumbent, Prior
 from harness.models import Budget, Experiment, Limits, Measurement, Metric, Proposal, Record, Task, Verdict
+from harness.needs import cpu_limit
+from harness.noise import Noise
 
 TIP = "1" * 40
 
@@ -235,3 +240,107 @@ def test_more_compute_or_memory_than_allowed_is_refused_however_good() -> None:
 @pytest.mark.parametrize("status", ["crash", "invalid", "void"])
 def test_a_failed_run_is_the_verdict(status: str) -> None:
     assert verdict(task(), record("0001", 0.5, status=status)).status == status
+
+
+DOCS = Path(__file__).parent.parent / "docs" / "judging.md"
+
+
+def test_what_people_are_told_of_the_rule_is_the_rule() -> None:
+    told = DOCS.read_text()
+    assert f"more than an eighth of the noise is above {judge.KEEP:.0%}".replace("%", " %") in told
+    assert f"below {judge.DISCARD:.0%}".replace("%", " %") in told
+    assert f"after {['', '', '', '', '', '', 'six', 'seven'][judge.MOST_RUNS]} runs without an answer" in told
+    assert f"every {judge.CONTROL_EVERY} candidates" in told
+    assert f"For {judge.TOKENS_A_SIGMA} tokens more" in told
+    assert f"{judge.SIMPLER} tokens less" in told
+    assert (judge.LEAST, judge.WORSE, judge.BASELINE_RUNS) == (1 / 8, 3 / 4, 3)  # an eighth, three quarters, three seeds
+
+
+def test_a_verdict_follows_from_the_probability_alone() -> None:
+    seen = set()
+    for worse in range(80):
+        tried = record("0001", *[0.93 + worse / 1000] * 3)
+        found = decide(task(), tried)
+        probability = known(task(), baseline(task(), *[1.00, 1.01, 0.99] * 4), tried).gain(tried).above(0.125)
+        said = found.status if isinstance(found, Verdict) else "again"
+        assert said == ("keep" if probability > 0.9 else "discard" if probability < 0.2 else "again")
+        seen.add(said)
+    assert seen == {"keep", "discard", "again"}
+
+
+def closed(number: int, *values: float, on: str = TIP, status: str = "discard", reverts: str = "", first: Record) -> Record:
+    """An experiment that was judged on an incumbent."""
+    made = record(f"{number:04d}", *values)
+    found = known(task(), first, made)
+    gain = found.gain(made)
+    sigma = found.noise.sigma
+    told = Verdict(status=status, reason="", sigma=sigma, observed=gain.observed * sigma, error=gain.error * sigma)  # type: ignore[arg-type]
+    experiment = made.experiment.model_copy(update={"base": on})
+    return made.model_copy(update={"verdict": told, "experiment": experiment, "proposal": Proposal(title="t", reverts=reverts)})
+
+
+def test_each_candidate_teaches_what_edits_are_like() -> None:
+    first = baseline(task(), 1.00, 1.01, 0.99)
+    good = [closed(n, 0.9, first=first, on="2" * 40) for n in range(1, 31)]
+    bad = [closed(n, 1.2, first=first, on="2" * 40) for n in range(1, 31)]
+    none = known(task(), first).prior
+    assert known(task(), first, *good).prior.better > 0.5 > 0.05 > known(task(), first, *bad).prior.better
+    assert known(task(), first, *good).prior.gain == pytest.approx(8, rel=0.2)  # standard deviations, not the metric's unit
+    assert known(task(), first, *(closed(n, 0.9, first=first, reverts="0001") for n in range(1, 31))).prior == none
+    many = [good[0]] * 200 + [bad[0]] * judge.REMEMBERED  # the oldest are forgotten
+    assert known(task(), first, *many).prior.better == LEAST
+
+
+def test_discards_on_the_incumbent_teach_what_it_is_worth_and_no_others() -> None:
+    first = baseline(task(), 1.00, 1.01, 0.99)
+    alone = known(task(), first).incumbent
+    taught = known(task(), first, *(closed(n, 1.01, first=first) for n in range(1, 9))).incumbent
+    assert taught.variance < 0.9 * alone.variance
+    assert taught.mean < alone.mean  # that all of eight ideas harm is less likely than that it was flattered
+    for other in ({"on": "2" * 40}, {"status": "keep"}):
+        found = known(task(), first, *(closed(n, 1.01, first=first, **other) for n in range(1, 9)))  # type: ignore[arg-type]
+        assert (found.incumbent.mean, found.incumbent.variance) == (alone.mean, alone.variance)
+
+
+def test_what_a_seed_adds_is_taken_off_and_the_rest_weighs_more() -> None:
+    found = judge.Standing(Noise(0.01, {1: 0.05}, {1: 0.2}), Incumbent(-100.0, 0.1), Prior(), -1.0, 9)
+    assert found.scaled(record("0001", 1.05, 1.00)) == pytest.approx([-100.0, -100.0])
+    assert found.gain(record("0001", 1.05)).error == pytest.approx((0.1 + 0.2) ** 0.5)
+    assert found.gain(record("0001", 1.05, 1.0)).error == pytest.approx((0.1 + 0.6 / 2) ** 0.5)
+    assert [judge.seed(number) for number in range(3)] == [1, 2, 3]
+
+
+def test_compute_is_compared_with_the_baselines_whatever_the_incumbent_needed() -> None:
+    of, first = task(factor=1.25), baseline(task(), 1.0, 1.0, 1.0)
+    greedier = first.model_copy(update={"measurements": [run.model_copy(update={"cpu_s": 12.4}) for run in first.measurements]})
+    tried = record("0001", 0.5, 0.5, cpu_s=12.6)
+    found = judge.judge(of, known(of, greedier, tried), greedier, first, tried)
+    assert isinstance(found, Verdict)
+    assert (found.status, found.reason) == ("invalid", "needed 12.6 CPU seconds, the limit is 1.25 x the baseline's 10.0")
+    last = tried.model_copy(
+        update={"measurements": [tried.measurements[0].model_copy(update={"cpu_s": 9.0}), tried.measurements[1]]}
+    )
+    assert judge.judge(of, known(of, first, last), first, first, last) == found
+    assert cpu_limit(of, first) == pytest.approx(12.5)
+    assert cpu_limit(task(), first) is None
+
+
+def test_less_code_is_run_again_while_it_may_be_harmless_and_its_gain_is_not_called_real() -> None:
+    assert decide(task(), record("0001", 1.0)) != "run"
+    assert decide(task(), record("0001", 1.0, added=-300)) == "run"
+    found = verdict(task(), record("0001", 1.0, 1.0, 1.0, 1.0, added=-300))
+    assert (found.status, found.simpler) == ("keep", True)
+    assert found.probability is not None
+    assert found.probability < judge.KEEP
+    exact = task(noise=0.0)
+    assert verdict(exact, record("0001", 1.001, added=-300), baseline(exact, 1.0)).status == "discard"
+
+
+def test_only_what_was_tried_on_the_incumbent_counts_for_its_next_run() -> None:
+    first = baseline(task(), 1.0, 1.0, 1.0)
+    elsewhere = [closed(n, 1.2, first=first, on="2" * 40) for n in range(1, 80)]
+    here = [closed(n, 1.2, first=first) for n in range(1, 80)]
+    assert judge.control_due(task(), first, TIP, [first, *here])
+    assert not judge.control_due(task(), first, TIP, [first, *elsewhere])
+    for other in (task(rule="greedy"), task(noise=0.0)):
+        assert not judge.control_due(other, first, TIP, [first, *here])
