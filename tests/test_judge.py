@@ -93,6 +93,9 @@ def test_a_loser_is_told_what_the_incumbent_scored_with_its_seeds() -> None:
     unknown = record("0001", 1.10)
     other = unknown.model_copy(update={"measurements": [run.model_copy(update={"seed": 99}) for run in unknown.measurements]})
     assert "against 1.05" not in verdict(task(), other, first).reason
+    both = record("0001", 1.10, 1.10)  # of the two seeds the incumbent knows one
+    part = both.model_copy(update={"measurements": [both.measurements[0], other.measurements[0]]})
+    assert "against 1.05" not in verdict(task(), part, first).reason
 
 
 def test_a_close_call_runs_again_until_it_is_clear() -> None:
@@ -240,6 +243,18 @@ def test_more_compute_or_memory_than_allowed_is_refused_however_good() -> None:
 @pytest.mark.parametrize("status", ["crash", "invalid", "void"])
 def test_a_failed_run_is_the_verdict(status: str) -> None:
     assert verdict(task(), record("0001", 0.5, status=status)).status == status
+    later = record("0001", 0.5, 0.5)
+    failed = later.measurements[1].model_copy(update={"status": status})
+    later = later.model_copy(update={"measurements": [later.measurements[0], failed]})
+    assert verdict(task(), later).status == status  # though the first was good
+
+
+def test_what_failed_before_it_was_joined_is_not_held_against_the_join() -> None:
+    made = record("0001", 0.5, 0.5)
+    alone = made.measurements[0].model_copy(update={"commit": "a" * 40, "status": "void"})
+    runs = [alone, *(run.model_copy(update={"commit": "b" * 40}) for run in made.measurements)]
+    joined = made.experiment.model_copy(update={"commit": "a" * 40, "joined": "b" * 40})
+    assert verdict(task(), made.model_copy(update={"measurements": runs, "experiment": joined})).status == "keep"
 
 
 DOCS = Path(__file__).parent.parent / "docs" / "judging.md"
@@ -289,6 +304,8 @@ def test_each_candidate_teaches_what_edits_are_like() -> None:
     assert known(task(), first, *(closed(n, 0.9, first=first, reverts="0001") for n in range(1, 31))).prior == none
     many = [good[0]] * 200 + [bad[0]] * judge.REMEMBERED  # the oldest are forgotten
     assert known(task(), first, *many).prior.better == LEAST
+    judged = first.model_copy(update={"verdict": good[0].verdict and good[0].verdict.model_copy(update={"value": 1.0})})
+    assert known(task(), judged).prior == none  # what a baseline scored is no edit's gain
 
 
 def test_discards_on_the_incumbent_teach_what_it_is_worth_and_no_others() -> None:
@@ -328,6 +345,7 @@ def test_compute_is_compared_with_the_baselines_whatever_the_incumbent_needed() 
 def test_less_code_is_run_again_while_it_may_be_harmless_and_its_gain_is_not_called_real() -> None:
     assert decide(task(), record("0001", 1.0)) != "run"
     assert decide(task(), record("0001", 1.0, added=-300)) == "run"
+    assert decide(task(), record("0001", 1.002, added=-300)) == "run"
     found = verdict(task(), record("0001", 1.0, 1.0, 1.0, 1.0, added=-300))
     assert (found.status, found.simpler) == ("keep", True)
     assert found.probability is not None

@@ -8,7 +8,7 @@ import pytest
 from test_judge import record
 
 from harness.models import Metric, Record
-from harness.noise import noise
+from harness.noise import degrees, noise
 
 METRIC = Metric(name="m", noise=0.05)
 
@@ -34,6 +34,21 @@ def test_the_guess_counts_until_repeats_say_otherwise() -> None:
 
 def test_a_guess_far_too_high_comes_down() -> None:
     assert noise(repeats(0.0, 60, 3, 1), Metric(name="m", noise=10.0)).sigma < 3
+
+
+def test_only_runs_that_count_and_of_one_commit_are_repeats() -> None:
+    made = record("0001", 1.0, 1.1, 5.0)
+    runs = [made.measurements[0], made.measurements[1], made.measurements[2].model_copy(update={"status": "invalid"})]
+    other = [run.model_copy(update={"commit": "b" * 40, "value": 9.0}) for run in runs[:1]]
+    mixed = made.model_copy(update={"measurements": [*runs, *other]})
+    assert noise([mixed], METRIC).sigma == noise([record("0001", 1.0, 1.1)], METRIC).sigma
+    assert degrees([mixed]) == 1
+
+
+def test_an_effect_of_a_seed_is_shrunken_the_more_the_fewer_runs_show_it() -> None:
+    few, many = ([record(f"{n:04d}", 0.0, 1.0, -1.0) for n in range(1, count)] for count in (6, 60))
+    less, more = (noise(records, Metric(name="m", noise=1.0)).effects[2] for records in (few, many))
+    assert 0.3 < less < more < 1.41  # which is what the runs show, to the variance of one
 
 
 def test_no_noise_is_none() -> None:
