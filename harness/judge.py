@@ -16,16 +16,17 @@ from typing import Literal
 
 from harness.belief import Experience, Gain, Incumbent, Prior
 from harness.models import Measurement, Metric, Record, Task, Verdict
+from harness.needs import too_much
 from harness.noise import Noise, degrees, noise
 
 KEEP, DISCARD = 0.9, 0.2  # simulated: at 0.1, runs spent on hopeless candidates cost more than they save
-MOST_RUNS = 6
+LEAST_RUNS, MOST_RUNS = 2, 6  # of a candidate that is kept: one run cannot tell a good change from an erratic one
 LEAST = 0.125  # standard deviations of a run: a smaller gain is none
 BASELINE_RUNS = 3
 CONTROL_EVERY = 25  # candidates on one incumbent for each control run of it
 TOKENS_A_SIGMA = 400  # code tokens added for which one more standard deviation of gain is asked
 SIMPLER = 30  # tokens of code, about five lines: a change that removes so many may be kept without a gain,
-WORSE = 0.75  # unless it loses more than this, in standard deviations
+WORSE = 0.75  # unless it loses more than their price, or than this, in standard deviations
 REMEMBERED = 500  # closed candidates that the prior is fitted to, and that refine the incumbent
 
 Next = Verdict | Literal["run", "control"]
@@ -39,6 +40,7 @@ class Standing:
     incumbent: Incumbent
     prior: Prior
     sign: float
+    repeats: int
 
     def scaled(self, record: Record) -> list[float]:
         """The runs of a record that count, in standard deviations, larger is better."""
@@ -47,7 +49,11 @@ class Standing:
 
     def gain(self, record: Record) -> Gain:
         """The posterior of a candidate's gain."""
-        return self.incumbent.gain(self.scaled(record), self.prior, self.noise.left)
+        return self.incumbent.gain(self.scaled(record), self.prior, self.left(record))
+
+    def left(self, record: Record) -> float:
+        """The share of the variance of its runs that pairing has left."""
+        return self.noise.left(run.seed for run in record.runs if run.status == "ok" and run.value is not None)
 
 
 def seed(run: int) -> int:
@@ -66,14 +72,19 @@ def standing(task: Task, incumbent: Record, tip: str, records: Sequence[Record])
     for record, past in closed:
         if record.proposal and record.proposal.reverts:
             continue  # to take a merge back is no edit as agents make them
-        learnt = learnt.after((past.observed or 0.0) / sigma, (past.error or 0.0) / sigma)
-    belief = Incumbent(sign * verdict.value / sigma, ((verdict.value_sd or sigma) / sigma) ** 2)
-    known = Standing(measured, belief, learnt.prior, sign)
+        learnt = learnt.after((past.observed or 0.0) / sigma, _spread(past.error, past))
+    belief = Incumbent(sign * verdict.value / sigma, _spread(verdict.value_sd, verdict) ** 2)
+    known = Standing(measured, belief, learnt.prior, sign, degrees(records))
     for record, past in closed:
         if record.ground == tip and past.status == "discard":
-            after = known.incumbent.after(known.gain(record), len(record.values), False, measured.left)
+            after = known.incumbent.after(known.gain(record), len(record.values), False, known.left(record))
             known = replace(known, incumbent=after)
     return known
+
+
+def _spread(figure: float | None, verdict: Verdict) -> float:
+    """A standard deviation of a verdict's in units of the noise: of what was taken for that then, for it grows with it."""
+    return figure / verdict.sigma if figure and verdict.sigma else 1.0
 
 
 def judge_baseline(task: Task, record: Record) -> Verdict | None:
@@ -89,7 +100,7 @@ def judge_baseline(task: Task, record: Record) -> Verdict | None:
 
 def judge(task: Task, known: Standing | None, incumbent: Record, baseline: Record, candidate: Record) -> Next:
     """The verdict over a candidate, or whose run is needed next. `known` is what `standing` returned."""
-    if failed := _failure(candidate.runs) or _too_much(task, baseline, candidate):
+    if failed := _failure(candidate.runs) or too_much(task, baseline, candidate):
         return failed
     if candidate.value is None:
         return "run"
@@ -97,27 +108,31 @@ def judge(task: Task, known: Standing | None, incumbent: Record, baseline: Recor
         return _higher(task, incumbent, candidate)
     found, runs, added = known.gain(candidate), len(candidate.values), _added(candidate)
     real = found.above(LEAST + max(0, added) / TOKENS_A_SIGMA)
-    harmless = found.above(-WORSE) if added <= -SIMPLER else 0.0
+    harmless = found.above(-min(WORSE, -added / TOKENS_A_SIGMA)) if added <= -SIMPLER else 0.0
     kept, hopeless = max(real, harmless) > KEEP, max(real, harmless) < DISCARD
+    if kept and runs < LEAST_RUNS:
+        return "run"
+    if kept and known.repeats < BASELINE_RUNS - 1 and runs < MOST_RUNS:  # the noise is hardly more than a guess yet
+        return "control"
     if not kept and not hopeless and runs < MOST_RUNS:
         # The run that says most: the incumbent is every later candidate's measure as well.
-        return "control" if known.incumbent.variance > known.noise.left / runs else "run"
-    verdict = _figures(known, found, runs)
-    value, against = (verdict.value, incumbent.value) if kept else (candidate.value, _fellow(incumbent, candidate))
-    compared = _compared(task.metric, against, value) + f" over {count(runs, 'seed')}"
+        return "control" if known.incumbent.variance > known.left(candidate) / runs else "run"
+    verdict = _figures(known, found, runs, known.left(candidate))
+    value, against = (verdict.value, _believed(known, verdict)) if kept else (candidate.value, _fellow(incumbent, candidate))
+    compared = _compared(task.metric, against, value, real > KEEP) + f" over {count(runs, 'seed')}"
     if real > KEEP:
         reason = f"{compared}, real with a probability above {100 * KEEP:g} %"
     elif kept:
-        reason = f"{compared}, and {-added} tokens of code less: simpler and not worse"
+        reason = f"{compared}, and {-added} tokens of code less: simpler and not worse beyond noise"
     else:
         reason = compared + _doubt(compared, hopeless, runs) + (f", for {added} tokens of code more" if added > 100 else "")
     judged = {"status": "keep" if kept else "discard", "reason": reason, "probability": real, "simpler": kept and real <= KEEP}
     return verdict.model_copy(update=judged)
 
 
-def _figures(known: Standing, found: Gain, runs: int) -> Verdict:
+def _figures(known: Standing, found: Gain, runs: int, left: float) -> Verdict:
     """What is believed of a candidate, in the metric's unit."""
-    sigma, after = known.noise.sigma, known.incumbent.after(found, runs, True, known.noise.left)
+    sigma, after = known.noise.sigma, known.incumbent.after(found, runs, True, left)
     return Verdict(
         status="discard",
         reason="",
@@ -130,6 +145,13 @@ def _figures(known: Standing, found: Gain, runs: int) -> Verdict:
         value_sd=after.variance**0.5 * sigma,
         runs=runs,
     )
+
+
+def _believed(known: Standing, kept: Verdict) -> float:
+    """What is believed of the incumbent once this candidate is kept: the gain lies between that and the value recorded for it."""
+    assert kept.value is not None
+    assert kept.gain is not None
+    return kept.value - known.sign * kept.gain
 
 
 def _fellow(incumbent: Record, candidate: Record) -> float | None:
@@ -146,14 +168,15 @@ def _doubt(compared: str, hopeless: bool, runs: int) -> str:
     return ", not real beyond noise" if "better by" in compared else ""
 
 
-def _compared(metric: Metric, against: float | None, value: float | None) -> str:
-    """Both values, rounded, and the difference of these."""
+def _compared(metric: Metric, against: float | None, value: float | None, real: bool = False) -> str:
+    """Both values, rounded, and the difference of these; a `real` gain is one, however little of it shows."""
     assert against is not None
     assert value is not None
     visible = metric.gain(metric.rounded(against), metric.rounded(value))
     difference = f"better by {metric.shown(visible)}" if visible > 0 else f"worse by {metric.shown(-visible)}"
     what = f"{metric.name} {metric.shown(value)} against {metric.shown(against)}"
-    return f"{what}: {difference if visible else 'no difference'}"
+    none = f"better by less than {metric.shown(metric.resolution)}" if real else "no difference"
+    return f"{what}: {difference if visible else none}"
 
 
 def refined(verdict: Verdict, value: float) -> Verdict:
@@ -197,31 +220,6 @@ def _failure(measurements: list[Measurement]) -> Verdict | None:
             status = "discard" if measured.status == "stopped" else measured.status
             return Verdict(status=status, reason=measured.reason or "no reason was given")
     return None
-
-
-def _too_much(task: Task, baseline: Record, candidate: Record) -> Verdict | None:
-    """A budget in data would make compute free, and memory is always; these keep a larger model from winning by it."""
-    for factor, unit, status, field in (
-        (task.budget.cpu_factor, "CPU seconds", "invalid", "cpu_s"),
-        (task.limits.peak_memory_factor, "MB of memory", "discard", "peak_memory_mb"),
-    ):
-        used = max((float(getattr(run, field)) for run in candidate.runs), default=0.0)
-        if factor and (allowed := _needed(baseline, field)) and used > factor * allowed:
-            reason = f"needed {used:.1f} {unit}, the limit is {factor:g} x the baseline's {allowed:.1f}"
-            return Verdict.model_validate({"status": status, "reason": reason})
-    return None
-
-
-def cpu_limit(task: Task, baseline: Record) -> float | None:
-    """CPU seconds beyond which a run of a candidate is invalid, by the baseline's runs so far; None where there is no limit."""
-    factor, needed = task.budget.cpu_factor, _needed(baseline, "cpu_s")
-    return factor * needed if factor and needed else None
-
-
-def _needed(baseline: Record, field: str) -> float:
-    """What the baseline's runs needed on average; 0 where nothing is known of it."""
-    spent = [float(getattr(run, field)) for run in baseline.measurements if getattr(run, field)]
-    return sum(spent) / len(spent) if spent else 0.0
 
 
 def figure(value: float, sign: str = "") -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from harness import commits, git, guards, judge, merging, repairing, stuck
+from harness import guards, judge, merging, needs, repairing, stuck
 from harness.early import Watcher
 from harness.ledger import BASELINE
 from harness.models import Against, Measurement, Record, Task, UserError, Verdict
 from harness.night import Night
-from harness.proposal import added
 from harness.scheduling import aside
 from harness.spec import DEFAULT_REFEREE
 from harness.steps import Step
@@ -58,7 +57,7 @@ def conclude(night: Night, record: Record, verdict: Verdict, texts: dict[str, st
         raise UserError(f"the baseline does not run ({verdict.status}: {verdict.reason}): repair the task, then use a new --tag")
     verdict = merging.named(record, verdict)
     if record.experiment.joined or (record.experiment.onto and verdict.status == "discard"):
-        return merging.conclude(night, record, verdict, decide(night, alone(record)), texts)
+        return merging.conclude(night, record, verdict, decide(night, merging.compared(night, record, None)), texts)
     return repairing.conclude(night, record, verdict, texts)
 
 
@@ -74,11 +73,6 @@ def refused(checked: Measurement) -> Verdict:
     return Verdict.model_validate({"status": checked.status, "reason": checked.reason})
 
 
-def alone(record: Record) -> Record:
-    """The record as if its candidate had never been joined with a later incumbent."""
-    return record.model_copy(update={"experiment": record.experiment.model_copy(update={"onto": None, "joined": None})})
-
-
 def in_place(night: Night, record: Record, verdict: judge.Next) -> Record | None:
     """A restart that does not go together with what was merged since its base, as what could take the place of that: compared
     with the incumbent of now as it is. None where its runs call that hopeless, and for every other candidate.
@@ -88,8 +82,7 @@ def in_place(night: Night, record: Record, verdict: judge.Next) -> Record | None
     refuted = record.experiment.joined and verdict.status not in ("keep", "void")
     if not refuted and not merging.stale(night, record, verdict):
         return None
-    experiment = record.experiment.model_copy(update={"onto": night.head(record), "joined": None})
-    rival = record.model_copy(update={"experiment": experiment})
+    rival = merging.compared(night, record, night.head(record))
     return rival if merging.promising(decide(night, rival)) else None
 
 
@@ -150,19 +143,7 @@ def decide(night: Night, record: Record) -> judge.Next:
     if not record.runs:
         return "run"
     task, incumbent, commit, records = _standing(night, record.ground)
-    if record.experiment.onto and not record.experiment.joined:
-        record = _weighed(night, record)
     return judge.judge(task, judge.standing(task, incumbent, commit, records), incumbent, records[0], record)
-
-
-def _weighed(night: Night, record: Record) -> Record:
-    """A candidate that would take the place of what was merged since its base, with what its code adds to the incumbent's."""
-    assert record.proposal is not None
-    assert record.judged is not None
-    before, after = (git.files(night.repo, commit) for commit in (record.ground, record.judged))
-    names = commits.changed(night.repo, record.ground, record.judged)
-    more = added(night.repo, before, {name: after.get(name) for name in names})
-    return record.model_copy(update={"proposal": record.proposal.model_copy(update={"added": more})})
 
 
 def _standing(night: Night, commit: str) -> tuple[Task, Record, str, list[Record]]:
@@ -184,7 +165,7 @@ async def run_once(night: Night, record: Record, urgency: int) -> Measurement | 
         work = night.state.run(night.ledger.tag, f"{record.id}-{number}")
         request = night.request(commit, seed, work, against(night), place=place)
         if record.id != BASELINE and record.state != "closed":
-            request = request.model_copy(update={"cpu_s": judge.cpu_limit(night.task, night.ledger.get(BASELINE))})
+            request = request.model_copy(update={"cpu_s": needs.cpu_limit(night.task, night.ledger.get(BASELINE))})
         watcher, budget = watch(night, record), night.task.budget
         limit_s = (budget.run_s or budget.limit_s) if night.task.referee == DEFAULT_REFEREE else None  # others publish their own
         with night.watch(record, f"run {number + 1}", Step.RUN_GOES_ON, limit_s, work) as cancel:

@@ -77,13 +77,23 @@ def join(night: Night, record: Record) -> Record | None:
 
 
 def joined_by(night: Night, record: Record, joined: str | None, tip: str) -> Record:
-    """The record of what is compared with `tip` from now on, with how much code that adds to it."""
-    experiment, proposal = record.experiment.model_copy(update={"onto": tip, "joined": joined}), record.proposal
+    """The record of what is compared with `tip` from now on."""
+    return night.ledger.save(compared(night, record, tip, joined), Step.JOINED)
+
+
+def compared(night: Night, record: Record, onto: str | None, joined: str | None = None) -> Record:
+    """The record as what is judged against `onto`, None for its own base: the merge `joined`, or else the candidate as it is.
+
+    How much code it adds is counted against that, too.
+    """
+    experiment, proposal = record.experiment.model_copy(update={"onto": onto, "joined": joined}), record.proposal
+    found = record.model_copy(update={"experiment": experiment})
     assert proposal is not None
-    before, after = (git.files(night.repo, commit) for commit in (tip, joined or experiment.commit or ""))
+    assert found.judged is not None
+    before, after = (git.files(night.repo, commit) for commit in (found.ground, found.judged))
     changed = {name: after.get(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     proposal = proposal.model_copy(update={"added": added(night.repo, before, changed)})
-    return night.ledger.save(record.model_copy(update={"experiment": experiment, "proposal": proposal}), Step.JOINED)
+    return found.model_copy(update={"proposal": proposal})
 
 
 def instead(night: Night, record: Record, tip: str) -> str:

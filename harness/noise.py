@@ -20,32 +20,46 @@ GUESS_PAIRS = 12  # pairs of runs that the guess "seeds have nothing in common" 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviation of one run, what each seed adds to every run, and the share of variance that this leaves."""
+    """Standard deviation of one run, what each seed adds to every run, and the share of a run's variance that this leaves."""
 
     sigma: float
     effects: dict[int, float] = field(default_factory=dict)
-    left: float = 1.0
+    shares: dict[int, float] = field(default_factory=dict)
 
     def value(self, run: Measurement) -> float:
         """A run's metric without what its seed is known to add."""
         assert run.value is not None
         return run.value - self.effects.get(run.seed, 0.0)
 
+    def left(self, seeds: Iterable[int]) -> float:
+        """The share of the variance that is left of a mean over runs with these seeds: 1 where nothing is known of them."""
+        return fmean(self.shares.get(seed, 1.0) for seed in seeds)
+
 
 def noise(records: Iterable[Record], metric: Metric) -> Noise:
     """Pooled over every commit with repeats; `metric.noise` is a first guess, and 0 there means that there is none."""
     if not metric.noise:
         return Noise(0.0)
-    repeats = [runs for record in records for runs in counted(record) if len(runs) > 1]
     squares, degrees, by_seed = 0.0, 0, defaultdict[int, list[float]](list)
-    for runs in repeats:
-        mean = fmean(value for _, value in runs)
-        squares += sum((value - mean) ** 2 for _, value in runs)
-        degrees += len(runs) - 1
-        for seed, value in runs:
-            by_seed[seed].append((value - mean) * math.sqrt(len(runs) / (len(runs) - 1)))
+    for record in records:
+        for runs in counted(record):
+            if len(runs) < 2:
+                continue
+            mean = fmean(value for _, value in runs)
+            squares += sum((value - mean) ** 2 for _, value in runs)
+            degrees += len(runs) - 1
+            for seed, value in _scaled(runs[1:] if record.proposal else runs):
+                by_seed[seed].append(value)
     sigma = math.sqrt((GUESS_RUNS * metric.noise**2 + squares) / (GUESS_RUNS + degrees))
     return _paired(sigma, by_seed)
+
+
+def _scaled(runs: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """(seed, deviation from the mean), with the variance of a run; none of a single run."""
+    if len(runs) < 2:
+        return []
+    mean, scale = fmean(value for _, value in runs), math.sqrt(len(runs) / (len(runs) - 1))
+    return [(seed, (value - mean) * scale) for seed, value in runs]
 
 
 def _paired(sigma: float, by_seed: dict[int, list[float]]) -> Noise:
@@ -59,8 +73,9 @@ def _paired(sigma: float, by_seed: dict[int, list[float]]) -> Noise:
     common = min(common, 0.95)
     if common < 0.1:
         return Noise(sigma)
-    effects = {seed: sum(found) / (len(found) + (1 - common) / common) for seed, found in by_seed.items()}
-    return Noise(sigma, effects, 1.0 - common)
+    known = {seed: (1 - common) / (len(found) * common + 1 - common) for seed, found in by_seed.items()}
+    effects = {seed: (1 - known[seed]) * fmean(found) for seed, found in by_seed.items()}
+    return Noise(sigma, effects, {seed: 1 - common * (1 - share) for seed, share in known.items()})
 
 
 def counted(record: Record) -> list[list[tuple[int, float]]]:

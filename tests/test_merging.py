@@ -38,6 +38,18 @@ def test_a_stale_candidate_is_merged_as_it_was_measured_together_with_what_came_
     assert git.parents(stage.repo, git.commit_of(stage.repo, "autoresearch/t")) == [second.ground, second.experiment.commit]
 
 
+def test_under_noise_a_join_has_two_runs_and_the_incumbent_is_what_its_own_runs_say(home: Path) -> None:
+    stage = Stage(home / "repo", [Part({"A": 3}, takes=2), Part({"B": 3}, takes=3)], noise=0.1)
+    stage.play(workers=2, slots=2)
+    check(stage)
+    first, *others = stage.records
+    assert [record.status for record in others] == ["keep", "keep"]
+    assert any(record.experiment.joined for record in others)
+    assert all(len(record.values) >= 2 for record in others)
+    assert len(first.values) > 1
+    assert first.value == pytest.approx(sum(first.values) / len(first.values))
+
+
 def test_an_agent_is_told_what_others_have_under_way(home: Path) -> None:
     stage = Stage(home / "repo", [Part({"A": 6}, takes=1), Part({"B": 6}, takes=5), Part({"C": 6}, takes=1)], runs=[9])
     stage.play(workers=2, slots=2)
