@@ -122,7 +122,8 @@ def open_night(
             gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )
         if settings.agents:
-            replace(state.settings(settings.tag), settings.model_dump_json())
+            task_here = os.path.relpath(settings.task, git.root(repo))  # so that any work tree can resume it
+            replace(state.settings(settings.tag), settings.model_copy(update={"task": task_here}).model_dump_json())
         if not ledger.records():
             begin_baseline(night, start)
         elif refs.resolve(repo, ledger.lab) is None:
