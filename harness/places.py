@@ -71,6 +71,12 @@ def interpreter(program: Path, scratch: Path) -> Interpreter | str:
     return Interpreter(told if inside else os.path.realpath(told), tuple(folders), version)
 
 
+def check_names(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
+    """A UserError when what the task names means nothing in a commit that has the files `names`."""
+    check_editable(task, file, names, commit)
+    check_programs(task, file, names, commit)
+
+
 def check_editable(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
     """A UserError when one of the task's names and globs means nothing in a commit that has the files `names`."""
     folders = {str(parent) for name in names for parent in Path(name).parents}
