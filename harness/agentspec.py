@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from harness.loginspec import Host, Login
-from harness.value import NonEmpty, Positive, Written
+from harness.loginspec import Host, Login, Open, plain_name, variable
+from harness.value import Positive, Written
 
 
 def regular(text: str) -> str:
@@ -107,6 +107,14 @@ class Provider(Written):
     web: Literal["off", "search"] = "off"
     """Whether the provider's own web search may be used; nothing else on the internet can be."""
 
+    @field_validator("key_env")
+    @classmethod
+    def names_variables(cls, names: str | list[str]) -> str | list[str]:
+        """Reject what is no name of a variable, above all a key."""
+        for name in [names] if isinstance(names, str) else names:
+            variable(name)
+        return names
+
     @property
     def variables(self) -> list[str]:
         """The names in `key_env`."""
@@ -136,12 +144,12 @@ ACP_OUTPUT = {
 class AgentSpec(Written):
     """One entry of agents.yaml."""
 
-    name: str
+    name: Annotated[str, AfterValidator(plain_name)]
     """The entry's name, as `--agent` takes it."""
     driver: Literal["exec", "tty", "acp"] = "exec"
     """`exec` starts the program, gives it the prompt and waits for its end; `tty` does so at a terminal, see `expect`; `acp`
     speaks the Agent Client Protocol with it, which needs neither `prompt` nor `output`."""
-    argv: NonEmpty
+    argv: Annotated[list[Open], Field(min_length=1)]
     """The command line, no shell string; {python} {model} {file} {prompt_file} {home} {seed} {base_url} {key} are filled in."""
     prompt: PromptSpec = PromptSpec()
     """How it takes its prompt."""
@@ -157,9 +165,9 @@ class AgentSpec(Written):
     """With `network: provider`, the login, which a proposal has for itself while it works and can read."""
     fallback: str = ""
     """Another entry, which proposes while this one's provider makes it wait for a new quota."""
-    env: dict[str, str] = {}
+    env: dict[str, Open] = {}
     """Variables for this agent alone, with the same placeholders as argv."""
-    home_files: dict[str, str] = {}
+    home_files: dict[str, Open] = {}
     """Files of the private HOME that every proposal starts with: path -> text, with the same placeholders."""
     output: OutputSpec = OutputSpec()
     """What its output says."""

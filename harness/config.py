@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness import mistakes
 from harness.agentspec import AgentSpec
 from harness.defaults import Defaults
 from harness.models import UserError
@@ -70,7 +71,7 @@ def _kept(shipped: Any, entry: dict[str, Any]) -> dict[str, Any]:
 def _agent(name: str, entry: Any, path: Path, node: yaml.Node | None) -> AgentSpec:
     if not isinstance(entry, dict):
         raise UserError(f"{path}, line {_line(node, (name,))}: agent {name!r} is not a mapping of fields")
-    return _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(name,))
+    return _build(AgentSpec, {**entry, "name": name}, path, node, prefix=(str(name),))
 
 
 def own_file(name: str) -> Path:
@@ -104,7 +105,7 @@ def find_agent(agents: dict[str, AgentSpec], name: str, path: Path) -> AgentSpec
     if name in agents:
         return agents[name]
     near = difflib.get_close_matches(name, agents, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(sorted(agents))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(sorted(agents)) or 'none'}"
     raise UserError(f"{path} has no agent {name!r}; {hint}")
 
 
@@ -123,9 +124,12 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         node = yaml.compose(text, yaml.SafeLoader)
         data = yaml.safe_load(text)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: create it, or name another one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        how = "create it (docs/agents.md says how)" if path.name == "agents.yaml" else "create it, or name another one"
+        raise UserError(f"{path} does not exist: {how}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text: save it as UTF-8, or name another file") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}, line {line}: not valid YAML: {error.problem or 'unreadable'}") from error
@@ -133,6 +137,8 @@ def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         raise UserError(f"{path}, line 1: not valid YAML: {error}") from error
     if not isinstance(data, dict | None):
         raise UserError(f"{path}, line 1: a mapping of fields is expected")
+    if found := mistakes.twice(node):
+        raise UserError(f"{path}, line {found.start_mark.line + 1}: {found.value!r} is written twice: keep one of the two")
     return data or {}, node
 
 
@@ -162,29 +168,7 @@ def _build(
         in_profile = _find(node, overrides + where) if overrides else None
         line = in_profile or _line(node, prefix + where)
         field = ".".join(where) or model.__name__.lower()
-        raise UserError(f"{path}, line {line}: {_explain(error, field, model, where)}") from invalid
-
-
-def _explain(error: Any, field: str, model: type[BaseModel], where: tuple[str, ...]) -> str:
-    """One sentence for one pydantic error."""
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where[-1], _fields(model, where[:-1]), 1)
-        return f"unknown field {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    if error["type"] == "missing":
-        return f"the field {field!r} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if where else message
-
-
-def _fields(model: type[BaseModel], where: tuple[str, ...]) -> list[str]:
-    """The field names of the model nested at `where`."""
-    for part in where:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        inner = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return [name for name in model.model_fields if name not in ("name", "profile")] + ["name", "profiles"]
+        raise UserError(f"{path}, line {line}: {mistakes.explain(error, field, model, where)}") from invalid
 
 
 def _find(node: yaml.Node | None, where: tuple[str, ...]) -> int | None:

@@ -1,4 +1,4 @@
-"""What an entry of agents.yaml says of `network: provider`: which hosts it may reach, and what its login consists of."""
+"""Names in an entry of agents.yaml, and what it says of `network: provider`: the hosts that it may reach, and its login."""
 
 from __future__ import annotations
 
@@ -31,6 +31,31 @@ def beneath(text: str) -> str:
     return str(path)
 
 
+KEY = re.compile(r"\b(sk-[\w-]{20,}|AIza[\w-]{30,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|hf_\w{30,}|gsk_\w{30,}|xai-\w{30,})")
+
+
+def plain_name(text: str) -> str:
+    """Reject what cannot be an agent's name: it is part of paths, of options and of trailers in commit messages."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", text):
+        raise ValueError(f"{text!r} cannot be an agent's name: use up to 40 letters, digits, '-', '_' and '.'")
+    return text
+
+
+def variable(text: str) -> str:
+    """Reject what is not the name of a variable, without repeating it: it may be the key itself."""
+    if KEY.search(text) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,79}", text):
+        raise ValueError("the name of an environment variable is expected, such as OPENAI_API_KEY, and never the key itself")
+    return text
+
+
+def no_key(text: str) -> str:
+    """Reject a key, without repeating it."""
+    if KEY.search(text):
+        raise ValueError("this holds what looks like a key, which git and the sandbox would show: name its variable in `key_env`")
+    return text
+
+
+Open = Annotated[str, AfterValidator(no_key)]
 Host = Annotated[str, AfterValidator(named)]
 
 

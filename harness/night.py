@@ -14,14 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import git, gpus
+from harness import git, gpus, steering
 from harness.bench import Bench
 from harness.board import Board
 from harness.early import History
 from harness.gateway.client import Gateway
 from harness.gateway.control import State
 from harness.ledger import BASELINE, Ledger
-from harness.models import Measurement, Outcome, Place, Record, Review, UserError, Verdict
+from harness.models import Measurement, Outcome, Place, Record, Review, Verdict
 from harness.protocols import Agent, Cancel, Line
 from harness.scheduling import Flight, Pool, aside, conduct
 from harness.shelf import Shelf
@@ -79,6 +79,7 @@ class Night(Bench):
     versions: dict[str, str] = field(default_factory=dict)
     paused: dict[str, Pause] = field(default_factory=dict)
     guarded: set[str] = field(default_factory=set)
+    programs: dict[Path, str] = field(default_factory=dict)
     barred_since: dict[str, float] = field(default_factory=dict)
     shelves: dict[int, Shelf] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -198,11 +199,7 @@ class Night(Bench):
 
     def program(self, other: str = "") -> tuple[str, str]:
         """The task's program, or an `other` one, as it stands in the user's work tree now, and its blob id."""
-        path = git.root(self.repo) / (other or self.task.program)
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read: {error}; the prompt is made from it") from error
+        text = steering.program(git.root(self.repo) / (other or self.task.program), self.programs)
         return text, git.write(self.repo, text.encode())
 
     def lose(self, place: Place) -> bool:

@@ -18,7 +18,7 @@ from harness.folders import replace
 from harness.ledger import BASELINE, Ledger, checked_out, now
 from harness.models import AgentSpec, Record, Stop, Task, UserError, Value, WishKind
 from harness.night import Interrupt, Night
-from harness.places import check_editable, settle
+from harness.places import check_names, settle
 from harness.process import PACKAGE, clean_env, python, run
 from harness.protocols import Launch, Sandbox
 from harness.providers import open_gateway
@@ -122,7 +122,8 @@ def open_night(
             gateway=stack.enter_context(open_gateway(state, settings.tag, task, specs, sandbox, ledger.records())),
         )
         if settings.agents:
-            replace(state.settings(settings.tag), settings.model_dump_json())
+            task_here = os.path.relpath(settings.task, git.root(repo))  # so that any work tree can resume it
+            replace(state.settings(settings.tag), settings.model_copy(update={"task": task_here}).model_dump_json())
         if not ledger.records():
             begin_baseline(night, start)
         elif refs.resolve(repo, ledger.lab) is None:
@@ -144,7 +145,7 @@ def secret(repo: git.Repo) -> tuple[Path, ...]:
 
 def open_bench(repo: git.Repo, task: Task, state: StateFolder, settings: Settings, sandbox: Sandbox, start: str) -> Bench:
     """A task that is ready to be measured, by the trusted files of the commit `start`."""
-    check_editable(task, Path(settings.task), list(git.files(repo, start)), start)
+    check_names(task, Path(settings.task), list(git.files(repo, start)), start)
     files = state.trusted(repo, start, settings.tag)
     digest = trusted.digest(repo, task, start, files)
     task, readable = settle(task, Path(settings.task), git.root(repo), state.path)

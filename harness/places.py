@@ -14,6 +14,7 @@ from harness.models import Task, UserError
 from harness.patterns import base, editable_files, is_glob, reserved
 from harness.process import clean_env, run
 from harness.protocols import Launch
+from harness.spec import DEFAULT_REFEREE
 
 ASK = "import json, platform, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, platform.python_version()]))"
 
@@ -70,6 +71,12 @@ def interpreter(program: Path, scratch: Path) -> Interpreter | str:
     return Interpreter(told if inside else os.path.realpath(told), tuple(folders), version)
 
 
+def check_names(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
+    """A UserError when what the task names means nothing in a commit that has the files `names`."""
+    check_editable(task, file, names, commit)
+    check_programs(task, file, names, commit)
+
+
 def check_editable(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
     """A UserError when one of the task's names and globs means nothing in a commit that has the files `names`."""
     folders = {str(parent) for name in names for parent in Path(name).parents}
@@ -86,9 +93,35 @@ def check_editable(task: Task, file: Path, names: Sequence[str], commit: str) ->
             raise UserError(f"{where}: {pattern} cannot be editable: it belongs to git, to the harness or to people's own agents")
         if pattern.rstrip("/") in folders:
             raise UserError(f"{where}: {pattern} is a folder: write {pattern.rstrip('/')}/** for everything in it")
-        near = difflib.get_close_matches(pattern, names, 1)
-        hint = f"did you mean {near[0]}?" if near else "commit it, or correct the name"
-        raise UserError(f"{where}: the editable file {pattern} is not in commit {commit[:10]}: {hint}")
+        raise UserError(f"{where}: the editable file {_no_file(pattern, names, commit)}")
+
+
+def check_programs(task: Task, file: Path, names: Sequence[str], commit: str) -> None:
+    """A UserError when the default referee has nothing to run, or what is named as a script or as an output is none."""
+    if task.referee == DEFAULT_REFEREE:
+        for field, what in (("command", "what is run"), ("evaluate", "the trusted program that turns outputs into the metric")):
+            if not getattr(task, field):
+                raise UserError(
+                    f"{place(file, task.profile, field)}: the field {field!r} is missing: {what}, unless there is a `referee`"
+                )
+    scripts = {field: getattr(task, field) for field in ("command", "evaluate", "check", "hidden", "export", "referee")}
+    for field, argv in scripts.items():
+        python, script = [*argv, "", ""][:2]
+        elsewhere = Path(script).is_absolute() or any(Path(script).is_relative_to(each) for each in task.inputs)
+        if python == "python" and script.endswith(".py") and not elsewhere and script not in names:
+            raise UserError(f"{place(file, task.profile, field)}: {_no_file(script, names, commit)}")
+    folders = {str(parent) for name in names for parent in Path(name).parents}
+    for index, name in enumerate(task.outputs):
+        where = place(file, task.profile, "outputs", str(index))
+        if name.rstrip("/") in folders:
+            raise UserError(f"{where}: the output {name} is a folder: name each file that `command` writes")
+        if editable_files(task.editable, [name]) and name in names:
+            raise UserError(f"{where}: the output {name} is an editable file, and outputs begin empty: write to another one")
+
+
+def _no_file(name: str, names: Sequence[str], commit: str) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f"{name} is not in commit {commit[:10]}: {f'did you mean {near[0]}?' if near else 'commit it, or correct the name'}"
 
 
 def _input(task: Task, file: Path, root: Path, index: int) -> Path:

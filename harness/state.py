@@ -178,8 +178,9 @@ class StateFolder:
 
 
 def place(repo: git.Repo) -> Path:
-    """Where the folder of a repository lies, whether it is there or not."""
-    top = git.root(repo)
+    """Where the folder of a repository lies, whether it is there or not: one for all its work trees, as they share nights."""
+    shared = git.common(repo).resolve()
+    top = shared.parent if shared.name == ".git" else shared
     return base() / f"{top.name}-{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
 
 

@@ -29,7 +29,7 @@ def over(night: Night) -> str | None:
 def by_work(stop: Stop, tally: Tally) -> str | None:
     """Enough experiments, or too long none that was kept; void ones count for nothing, and to take a merge back is no try."""
     if tally.done >= stop.experiments:
-        return f"{stop.experiments} experiments are done"
+        return f"{stop.experiments} experiments are done" if stop.experiments != 1 else "1 experiment is done"
     last = list(islice(tally.verdicts(), stop.plateau or 0))
     if stop.plateau and len(last) == stop.plateau and "keep" not in last:
         return f"the last {stop.plateau} experiments had none to keep; `harness resume --plateau {2 * stop.plateau}` goes on"
@@ -89,7 +89,7 @@ def spare(night: Night) -> int:
 def plan(night: Night) -> str:
     """When the night will end, in words."""
     stop, metric = night.task.stop, night.task.metric
-    ends = [f"after {stop.experiments} experiments in all"]
+    ends = [f"after {stop.experiments} experiment{'s' * (stop.experiments != 1)} in all"]
     ends += [f"after {stop.hours:g} hours"] if stop.hours else []
     ends += [f"on {moment(stop.at, night.began):%A at %H:%M}"] if stop.at else []
     ends += [f"when {stop.cost_usd:g} USD are spent"] if stop.cost_usd else []

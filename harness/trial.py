@@ -24,6 +24,7 @@ OLD, NEW = "X = 5.0  # tune: 0..8", "X = 4.0  # tune: 0..8"
 PROMPT = f"In the file `{FILE}`, replace the line\n\n{OLD}\n\nby\n\n{NEW}\n\nChange nothing else, then stop.\n"
 HISTORY = "id\tcommit\tmetric\tmemory_gb\tstatus\tagent\ttitle\n0000\t-\t2.0\t0\tkeep\tbaseline\tbaseline\n"
 TASK = Task(name="check", program="-", editable=[FILE], metric=Metric(name="-"))
+FACTS = json.dumps({"metric": TASK.metric.model_dump(exclude={"noise"}), "profile": TASK.profile})
 EXPERIMENT = "0001"
 MOST_BYTES = 64 << 10
 
@@ -54,7 +55,7 @@ def attempt(spec: AgentSpec, state: StateFolder, sandbox: str, secret: tuple[Pat
             open_gateway(state, tag, TASK, [spec], confined, []) as gateway,
             worktree(view, "check-0001", scratch / "work", commit) as work,
         ):
-            for name, text in {"lab/history.tsv": HISTORY, "notes/NOTEBOOK.md": ""}.items():
+            for name, text in {"lab/history.tsv": HISTORY, "lab/task.json": FACTS, "notes/NOTEBOOK.md": ""}.items():
                 (work / name).parent.mkdir(exist_ok=True)
                 (work / name).write_text(text)
             (scratch / "home").mkdir()

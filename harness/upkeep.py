@@ -65,7 +65,8 @@ def waste(state: StateFolder, days: float, models: int) -> list[Waste]:
     if any(Path(f"/proc/{path.name}").exists() for path in state.path.glob(f"runs/{MEASURE}/*")):
         alive.add(MEASURE)
     for kind, what in KINDS.items():
-        found += [Waste(path, what, trees.size(path)) for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
+        left = [path for path in sorted(state.path.glob(f"{kind}/*")) if path.name not in alive]
+        found += [Waste(path, what, trees.size(path)) for path in left if not path.is_dir() or any(path.iterdir())]
     if not alive:
         found += [Waste(path, "trusted files, exported", trees.size(path)) for path in sorted(state.path.glob("trusted/*"))]
         found += [Waste(path, "compiled code; runs fill it again", trees.size(path)) for path in sorted(state.caches.glob("*"))]

@@ -21,7 +21,9 @@ class Value(BaseModel):
 
 
 class Written(Value):
-    """A value that a user writes: the docstring below a field is its description in the schema."""
+    """A value that a user writes, with finite numbers: the docstring below a field is its description in the schema."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:

@@ -45,6 +45,7 @@ name: toy
 program: program.md
 editable: [toy/solution.py]
 command: [python, toy/solution.py]
+evaluate: ["true"]
 metric: {name: distance, direction: minimize, resolution: 0.001, noise: NOISE}
 judge: JUDGE
 stop: {experiments: 100}

@@ -51,9 +51,24 @@ def test_a_profile_cannot_be_changed_by_resume(lab: Lab) -> None:
     ("old", "new", "wanted"),
     [
         ("run_s: 1", "runs_s: 1", "line 6: unknown field 'budget.runs_s'; did you mean 'run_s'?"),
-        ("{run_s: 1}", "7", "line 6: budget: Input should be a valid dictionary"),
+        ("{run_s: 1}", "7", "line 6: budget: a mapping of fields is expected, as in {name: value}, and not 7"),
+        (
+            "{budget: {run_s: 1}}",
+            "{budget: }",
+            "line 6: budget: a mapping of fields is expected, as in {name: value}, and not nothing",
+        ),
+        ("run_s: 1", "run_s: 5m", "line 6: budget.run_s: a number is expected, and not '5m'"),
+        ("run_s: 1", "run_s: .inf", "line 6: budget.run_s: a finite number is expected, and not inf"),
+        ("run_s: 1", "run_s: 1, run_s: 2", "line 6: 'run_s' is written twice: keep one of the two"),
+        ("profiles:", "name: again\nprofiles:", "line 5: 'name' is written twice"),
+        ("name: toy", "name: 2026-01-01", "line 1: name: text is expected, and not datetime.date(2026, 1, 1): put it in quotes"),
+        ("[toy/solution.py]", "[]", "line 3: editable: at least one entry is expected"),
         ("{budget: {run_s: 1}}", "7", "line 6: profile 'cpu' is not a mapping"),
-        ("editable: [toy/solution.py]", "editable: toy/solution.py", "line 3: editable: Input should be a valid list"),
+        (
+            "editable: [toy/solution.py]",
+            "editable: toy/solution.py",
+            "line 3: editable: a list is expected, as in [one, two], and not 'toy/solution.py'",
+        ),
         ("[toy/solution.py]", "\n- a.py\n- /b.py", "line 3: editable: '/b.py' is not a file below the root"),
         ("name: toy\n", "- toy\n", "line 2: not valid YAML"),
         (TASK, "- toy\n", "line 1: a mapping of fields is expected"),
@@ -66,6 +81,34 @@ def test_errors_of_a_task_name_the_line(old: str, new: str, wanted: str, tmp_pat
     with pytest.raises(UserError) as error:
         config.load_task(path, "cpu" if "profiles" in path.read_text() else None)
     assert str(error.value).startswith(f"{path}, {wanted}")
+
+
+A_KEY = "sk-ant-api03-0123456789abcdefghijklmn"
+
+
+@pytest.mark.parametrize(
+    ("entry", "wanted"),
+    [
+        ("'../up': {argv: [sh]}", "line 2: name: '../up' cannot be an agent's name: use up to 40 letters"),
+        ("7: {argv: [sh]}", "line 2: name: text is expected, and not 7: put it in quotes"),
+        ("a: {argv: sh}", "line 2: argv: a list is expected, as in [one, two], and not 'sh'"),
+        ("a: {argv: [sh]}\na: {argv: [cat]}", "line 3: 'a' is written twice: keep one of the two"),
+        ("a: &a\n  argv: [sh]\n  env: *a", "line 3: env.argv: text is expected, and not a list"),
+        (f"a: {{argv: [sh], env: {{KEY: {A_KEY}}}}}", "line 2: env.KEY: this holds what looks like a key, which git and the"),
+        (f"a: {{argv: [sh, --key, {A_KEY}]}}", "line 2: argv.2: this holds what looks like a key"),
+        (
+            f"a: {{argv: [sh], provider: {{api: gemini, key_env: {A_KEY}}}}}",
+            "line 2: provider.key_env: the name of an environment",
+        ),
+    ],
+)
+def test_errors_of_an_agent_name_the_line_and_show_no_key(entry: str, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "agents.yaml"
+    path.write_text(f"# who proposes\n{entry}\n")
+    with pytest.raises(UserError) as error:
+        config.load_agents(path)
+    assert str(error.value).startswith(f"{path}, {wanted}")
+    assert A_KEY[:12] not in str(error.value)
 
 
 def test_the_users_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,10 @@ def test_missing_program_of_an_agent(lab: Lab) -> None:
         ("run_s: 5", "rum_s: 5", "line 8: unknown field 'budget.rum_s'; did you mean 'run_s'?"),
         ("program: program.md\n", "", "the field 'program' is missing"),
         ("[toy/solution.py]", "[../solution.py]", "is not a file below the root of the repository"),
+        ("evaluate: [python, toy/evaluate.py]", "", "line 1: the field 'evaluate' is missing: the trusted program"),
+        ("[python, toy/evaluate.py]", "[python, toy/evalute.py]", "line 6: toy/evalute.py is not in commit"),
+        ("[toy/answer.txt]", "[toy]", "line 5: the output toy is a folder: name each file"),
+        ("[toy/answer.txt]", "[toy/solution.py]", "line 5: the output toy/solution.py is an editable file"),
         ("[toy/solution.py]", "[toy/solutoin.py]", "the editable file toy/solutoin.py is not in commit"),
     ],
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Lab
 
-from harness import git
+from harness import git, steering
 from harness.ledger import Ledger
+from harness.models import UserError
 from harness.report.spent import spent
 
 
@@ -118,6 +120,19 @@ def test_the_program_is_read_anew_before_every_proposal(lab: Lab) -> None:
     assert "the number nobody tells you" in first
     assert "try something bolder" in second
     assert "0001 discard 4.00 worse" in second
+
+
+def test_a_program_that_is_away_for_a_while_ends_no_night(tmp_path: Path) -> None:
+    path, last = tmp_path / "program.md", dict[Path, str]()
+    with pytest.raises(UserError, match=r"program.md does not exist: write there what agents are to do"):
+        steering.program(path, last)
+    path.write_text("Try this.\n")
+    assert steering.program(path, last) == "Try this.\n"
+    for away in (path.unlink, path.touch, lambda: path.write_bytes(b"\xff"), path.unlink, path.mkdir):
+        away()
+        assert steering.program(path, last) == "Try this.\n"
+    with pytest.raises(UserError, match="is not a file"):
+        steering.program(path, {})
 
 
 def test_what_an_agent_sees(lab: Lab) -> None:

@@ -135,7 +135,7 @@ def test_the_clock_may_be_set_in_that_night(berlin: ZoneInfo, began: str, at: st
         ("at: 17:30", 'line 9: stop.at: write a time of day in quotes, hours and minutes, as in "07:30"'),
         ('at: "24:00"', 'line 9: stop.at: write a time of day in quotes, hours and minutes, as in "07:30"'),
         ("plateau: 0", "line 9: stop.plateau: Input should be greater than 0"),
-        ("target: .nan", "line 9: stop.target: Input should be a finite number"),
+        ("target: .nan", "line 9: stop.target: a finite number is expected, and not nan"),
         ("platau: 3", "line 9: unknown field 'stop.platau'; did you mean 'plateau'?"),
     ],
 )

@@ -224,7 +224,7 @@ def test_a_repository_like_nobody_tests_with(tmp_path: Path) -> None:
     lab.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
     lab.git(*PERSON, "commit", "-qm", "odd things")
     lab.git("worktree", "add", "-q", "../linked", "-b", "linked")
-    lab.path = lab.path.parent / "linked"
+    first, lab.path = lab.path, lab.path.parent / "linked"
     lab.harness(*RUN)
     finished(lab)
     changed = lab.git("diff", "--raw", "--no-renames", "linked", "autoresearch/t").splitlines()
@@ -232,6 +232,9 @@ def test_a_repository_like_nobody_tests_with(tmp_path: Path) -> None:
     blob = subprocess.run(["git", "cat-file", "blob", "autoresearch/t:toy/solution.py"], cwd=lab.path, capture_output=True)
     assert b"X = 4.0" in blob.stdout
     assert b"\r" not in blob.stdout
+    lab.path = first  # a night is every work tree's
+    assert "2 experiments are done" in lab.harness("status").stdout
+    assert "ends after 2 experiments" in lab.harness("resume").stderr
 
 
 @pytest.mark.heavy

@@ -186,7 +186,7 @@ def test_a_night_is_watched_in_any_size_until_it_ends(lab: Lab, seen: subprocess
             assert fits(shown.lines(), columns, rows), "nothing was wrapped or scrolled"
         (lab.path.parent / "wait").unlink()
         assert seen.wait(60) == 0
-        ended = shown.shows("stopped: 1 experiments are done", "1 of 1", "0001 keep", "better by 1")
+        ended = shown.shows("stopped: 1 experiment is done", "1 of 1", "0001 keep", "better by 1")
         assert "● ended" in ended[0]
         shown.tmux("send-keys", "-t", "w", "q")
         shown.shows("it ended with 0.")

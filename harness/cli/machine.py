@@ -11,7 +11,7 @@ import typer
 
 from harness import __version__, config, git, gpus, limits, preflight, sandboxes, upkeep
 from harness import agents as agents_of
-from harness.cli.options import JsonOption, emit
+from harness.cli.options import JsonOption, TaskArgument, emit
 from harness.models import UserError
 from harness.opening import find_task, not_ready, secret
 from harness.places import settle
@@ -28,9 +28,9 @@ class Kind(StrEnum):
     MEASUREMENT = "measurement"
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(task: TaskArgument = None, as_json: JsonOption = False) -> None:
     """What is missing on this machine, and the command that mends it."""
-    checks = examine()
+    checks = examine(task)
     if as_json:
         emit([{"check": name, "problem": problem} for name, problem in checks])
     else:
@@ -40,8 +40,8 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def examine() -> list[tuple[str, str | None]]:
-    """Checks as (what, what is wrong with it or None)."""
+def examine(given: str | None = None) -> list[tuple[str, str | None]]:
+    """Checks as (what, what is wrong with it or None); `given` names a task where there are several."""
     checks: list[tuple[str, str | None]] = [(f"harness {__version__}, Python {sys.version.split()[0]}", None)]
     checks += confinement()
     checks.append((limits.described(), None))
@@ -49,15 +49,20 @@ def examine() -> list[tuple[str, str | None]]:
     try:
         repo = git.open_repo(Path.cwd())
         checks.append((f"git repository {git.root(repo)}", None))
-        path = find_task(git.root(repo), None)
-        task, _ = settle(config.load_task(path), path, git.root(repo), StateFolder(repo).path)
-        checks.append((f"task {task.name}, profile {task.profile}", None))
-        checks.append(("referee ready to measure", not_ready(task, git.root(repo), StateFolder(repo).path)))
+        scratch = StateFolder(repo).path
         for name, spec in config.all_agents(git.root(repo) / "agents.yaml").items():
             there = "" if agents_of.installed(spec) else f" is not installed (optional): {spec.install}"
             checks.append((f"agent {name}{there}" + (f"; {weaker(spec)}" if weaker(spec) else ""), None))
+        path = find_task(git.root(repo), given)
+        task, _ = settle(config.load_task(path), path, git.root(repo), scratch)
+        checks.append((f"task {task.name}, profile {task.profile}", None))
+        checks.append(("referee ready to measure", not_ready(task, git.root(repo), scratch)))
     except UserError as error:
         checks.append(("repository and task", str(error)))
+    except OSError as error:
+        checks.append(
+            ("folder for logs and worktrees", f"{error.filename}: {error.strerror}; XDG_STATE_HOME names another place")
+        )
     return checks
 
 

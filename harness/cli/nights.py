@@ -192,7 +192,8 @@ def remembered(repo: git.Repo, tag: str) -> Settings:
     path = StateFolder(repo).settings(tag)
     if not path.exists():
         raise UserError(f"this machine has no settings of {tag!r}: use `harness run --tag {tag} --agent ...` to continue it")
-    return Settings.model_validate_json(path.read_text())
+    settings = Settings.model_validate_json(path.read_text())
+    return settings.model_copy(update={"task": str(git.root(repo) / settings.task)})
 
 
 @contextmanager

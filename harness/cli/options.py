@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,8 +36,19 @@ AgentOption = Annotated[
     typer.Option("--agent", help="An entry of agents.yaml; several take turns.", autocompletion=complete_agent),
 ]
 CountOption = Annotated[int | None, typer.Option("--experiments", min=0, help="Stop when the night has this many in all.")]
-HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, help="Stop after this time.")]
-CostOption = Annotated[float | None, typer.Option("--cost-usd", min=0.001, help="Stop when the agents' models have cost this.")]
+
+
+def finite(number: float | None) -> float | None:
+    """A number; `nan` and `inf`, which Python takes for numbers too, are errors of usage."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter("a finite number is expected")
+    return number
+
+
+HoursOption = Annotated[float | None, typer.Option("--hours", min=0.001, callback=finite, help="Stop after this time.")]
+CostOption = Annotated[
+    float | None, typer.Option("--cost-usd", min=0.001, callback=finite, help="Stop when the agents' models have cost this.")
+]
 
 
 def clock_time(text: str | None) -> str | None:
@@ -51,7 +63,7 @@ def clock_time(text: str | None) -> str | None:
 
 PlateauOption = Annotated[int | None, typer.Option("--plateau", min=1, help="Stop when the last N experiments had none to keep.")]
 TargetOption = Annotated[
-    float | None, typer.Option("--target", help="Stop when the incumbent's value is believed to be this good.")
+    float | None, typer.Option("--target", callback=finite, help="Stop when the incumbent's value is believed to be this good.")
 ]
 AtOption = Annotated[
     str | None, typer.Option("--at", metavar="HH:MM", callback=clock_time, help="Stop when the clock next shows this.")

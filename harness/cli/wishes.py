@@ -40,7 +40,8 @@ def idea(
     wishes, records = Wishes(repo, name, "idea"), Ledger(repo, name).records()
     if text is not None:
         if not 0 < len(text.strip()) <= MOST_CHARS:
-            raise UserError(f"an idea has 1 to {MOST_CHARS:,} characters, this one has {len(text.strip()):,}: say it shorter")
+            how = "say it shorter" if text.strip() else 'write it in quotes, as in `harness idea "try ..."`'
+            raise UserError(f"an idea has 1 to {MOST_CHARS:,} characters, this one has {len(text.strip()):,}: {how}")
         wish = wishes.add(git.person(repo), text.strip())
         when = "the next agent is asked to try it" if locks.held(repo, name) else f"it waits for `harness run --tag {name}`"
         typer.echo(f"idea {wish.number} of {name}: {when}; `harness idea --drop {wish.number} --tag {name}` withdraws it")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from clis import REAL_KEY, equip
 from conftest import Lab
 from moves import Change
@@ -25,6 +27,12 @@ def test_check_proves_that_claude_works_and_asks_through_the_gateway(lab: Lab) -
         told = lab.harness("agents", "check", "claude", code=1).stdout
         assert f"WRONG a change of {FILE}: the provider refused the key" in told
     assert not list(lab.state.glob("**/.check*"))
+
+
+def test_check_tries_the_tuner_as_well(lab: Lab) -> None:
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "agents.yaml").read_text())["tuner"]
+    (lab.path / "agents.yaml").write_text(yaml.safe_dump({"tuner": shipped}))
+    assert f"ok   a change of {FILE}" in lab.harness("agents", "check", "tuner").stdout
 
 
 @pytest.mark.heavy
