@@ -14,7 +14,7 @@ from harness.merges import merges
 from harness.models import Proposal, Record, Value, Verdict
 from harness.night import Night
 from harness.proposal import TITLE_CHARS
-from harness.research import carry
+from harness.research import advance, carry
 from harness.steps import Step
 from harness.threeway import on_top
 
@@ -44,7 +44,7 @@ async def ablate(night: Night, keep: bool) -> list[Left]:
     """Every merge that is still in the tip, oldest first; with `keep`, what is not needed is taken back as a merge of its own."""
     for record in night.ledger.unsettled():
         if record.state == "closed":  # a harness that died was about to
-            night.ledger.settle(record)
+            await advance(night, record)
     found = []
     for merged in standing_merges(night):
         if night.interrupt.soon:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from harness import git, refs
 from harness.messages import merge_message
-from harness.models import Record, UserError, Verdict
+from harness.models import Record, UserError
 from harness.steps import Step, reached
 from harness.stint import extended
 from harness.tally import Tally
@@ -151,21 +151,21 @@ class Ledger:
             reached(Step.BRANCHED)
 
     def settle(self, record: Record) -> None:
-        """Carry out a verdict: merge when it says keep, and delete the branch either way. Harmless when it was done.
+        """Delete the branch of a closed experiment, after all else: while it is there, a start carries the verdict out again.
 
         What waits for a person keeps its branch; what one accepted is merged in review.py.
         """
-        experiment, verdict = record.experiment, record.verdict
         if record.status == "waiting":
             return self.open_branch(record)
-        if verdict and verdict.status == "keep" and experiment.branch and not record.review:
-            self._merge(record, verdict)
-        if experiment.branch and not record.revived:
-            refs.delete(self.repo, f"refs/heads/{experiment.branch}")
+        if record.experiment.branch and not record.revived:
+            refs.delete(self.repo, f"refs/heads/{record.experiment.branch}")
         reached(Step.SETTLED)
 
-    def _merge(self, record: Record, verdict: Verdict) -> None:
-        """Move the lab branch to a merge whose tree is the measured tree, unless that was done before."""
+    def merge(self, record: Record) -> None:
+        """Move the lab branch to a merge whose tree is the measured tree, when the verdict says keep and that is not done yet."""
+        verdict = record.verdict
+        if verdict is None or verdict.status != "keep" or not record.experiment.branch or record.review:
+            return
         commit, judged, tip = record.experiment.commit, record.judged, refs.resolve(self.repo, self.lab)
         assert commit is not None
         assert judged is not None

@@ -151,7 +151,8 @@ async def advance(night: Night, record: Record) -> None:
         if record.state == "proposing":  # sent back to its agent, as often as it may be
             return await advance(night, record)
     if record.state == "closed":
-        night.ledger.settle(record)
+        night.ledger.merge(record)
         forget(night)
         keep_or_drop(night, record)
+        night.ledger.settle(record)
         night.tell(record)

@@ -165,6 +165,18 @@ def test_killed_while_a_branch_is_revived(lab: Lab) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("step", [Step.CLOSED, Step.SETTLED])
+def test_killed_after_a_verdict_what_a_discarded_run_made_goes(lab: Lab, step: Step) -> None:
+    run = ("run", "--tag", "t", "--agent", "worse", "--experiments", "1")
+    assert mortal(lab, "kill", step.name, "2", *run) == -9
+    made = lab.state / "artefacts/t/0001/toy/answer.txt"
+    assert made.exists() == (step is Step.CLOSED)
+    lab.harness(*run)
+    assert not made.exists()
+    assert lab.rows()[-1][3] == "discard"
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", [1, 2])
 def test_five_hundred_kills(tmp_path: Path, seed: int) -> None:
     """Random kills, half of them at a random step and half at a random time, over nights of twenty experiments."""

@@ -49,13 +49,16 @@ def test_an_idea_left_before_the_night_is_offered_once_and_credited(named: Lab) 
 
 @pytest.mark.heavy
 def test_an_idea_left_while_a_night_runs_is_in_the_next_prompt(named: Lab) -> None:
-    named.agent("slow", "sleep 3; sed -i 's/^X = .*/X = 7.{seed}/' toy/solution.py; NOTE")
-    night = named.start("run", "--tag", "t", "--agent", "slow", "--experiments", "2")
+    go = named.path.parent / "go"
+    named.agent("slow", f"while [ ! -e '{go}' ]; do sleep 0.1; done; sed -i 's/^X = .*/X = 7.{{seed}}/' toy/solution.py; NOTE")
+    named.edit("toy/task.yaml", "propose_s: 20", "propose_s: 300")
+    night = named.start("run", "--tag", "t", "--agent", "slow", "--experiments", "2", "--sandbox", "none")
     end = time.monotonic() + 60
     while "refs/experiments/t/0001" not in named.git("for-each-ref", "--format=%(refname)"):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert "the next agent is asked to try it" in named.harness("idea", "try nine").stdout
+    go.touch()
     assert night.wait(90) == 0
     assert "> try nine" not in prompt(named, 1)
     assert "> try nine" in prompt(named, 2)

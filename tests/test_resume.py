@@ -9,14 +9,27 @@ from pathlib import Path
 import pytest
 from conftest import Lab
 
-SLOW_RUN = (
-    "sed -i 's/5.0/4.0/' toy/solution.py; echo 'import time; time.sleep(float(os.environ.get(\"NAP\", 2)))' >> toy/solution.py"
-)
+
+def patient(lab: Lab) -> Path:
+    """An agent whose candidates run until the file is there that is returned; outside of a sandbox, where they see it."""
+    go = lab.path.parent / "go"
+    line = f'import time\nwhile not pathlib.Path("{go}").exists(): time.sleep(0.05)'
+    lab.agent("slow", f"sed -i 's/5.0/4.0/' toy/solution.py; printf '%s\\n' '{line}' >> toy/solution.py; NOTE")
+    lab.edit("toy/task.yaml", "run_s: 5", "run_s: 120")
+    return go
+
+
+def says(lab: Lab, words: str) -> None:
+    """Wait until the night has said it."""
+    end = time.monotonic() + 60
+    while words not in (lab.path.parent / "night.log").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def wait_for(lab: Lab, phase: str) -> None:
     """Wait until `harness status` of experiment 0001 names `phase`."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         for path in (Path(lab.env["XDG_STATE_HOME"])).glob("harness/*/status/t.json"):
             text = path.read_text()
@@ -27,28 +40,29 @@ def wait_for(lab: Lab, phase: str) -> None:
 
 
 def test_ctrl_c_once_finishes_the_run(lab: Lab) -> None:
-    lab.agent("slow", SLOW_RUN + "; NOTE")
-    night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "3")
+    go = patient(lab)
+    night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "3", "--sandbox", "none")
     wait_for(lab, "run 1")
     night.send_signal(signal.SIGINT)
-    assert night.wait(20) == 130
+    says(lab, "stopping after the run in progress")
+    go.touch()
+    assert night.wait(60) == 130
     assert [row[3] for row in lab.rows()] == ["keep", "keep"]
     assert "harness resume --tag t" in (lab.path.parent / "night.log").read_text()
 
 
 @pytest.mark.heavy
 def test_ctrl_c_twice_stops_now_and_resumes(lab: Lab) -> None:
-    lab.agent("slow", SLOW_RUN + "; NOTE")
-    night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1")
+    go = patient(lab)
+    night = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "1", "--sandbox", "none")
     wait_for(lab, "run 1")
-    started = time.monotonic()
     night.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    says(lab, "stopping after the run in progress")
     night.send_signal(signal.SIGINT)
-    assert night.wait(20) == 130
-    assert time.monotonic() - started < 1.9
+    assert night.wait(60) == 130  # what it runs would go on for two minutes
     assert lab.strays() == []
     assert [row[3] for row in lab.rows()] == ["keep", "open"]
+    go.touch()
     lab.harness("resume", "--tag", "t")
     assert [row[3] for row in lab.rows()] == ["keep", "keep"]
 

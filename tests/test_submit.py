@@ -62,14 +62,17 @@ def test_it_is_measured_at_once_when_no_night_runs(night: Lab) -> None:
 
 @pytest.mark.heavy
 def test_a_running_night_takes_it_up_before_its_next_proposal(lab: Lab) -> None:
-    lab.agent("slow", "sleep 4; sed -i 's/^X = .*/X = 7.{seed}/' toy/solution.py; NOTE")
-    running = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "3")
+    go = lab.path.parent / "go"
+    lab.agent("slow", f"while [ ! -e '{go}' ]; do sleep 0.1; done; sed -i 's/^X = .*/X = 7.{{seed}}/' toy/solution.py; NOTE")
+    lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 300")
+    running = lab.start("run", "--tag", "t", "--agent", "slow", "--experiments", "3", "--sandbox", "none")
     end = time.monotonic() + 60
     while "refs/experiments/t/0001" not in lab.git("for-each-ref", "--format=%(refname)"):
         assert time.monotonic() < end
         time.sleep(0.05)
     branch(lab, "mine", solution(lab))
     assert "the night that runs takes it up before its next proposal" in lab.harness("submit", "mine", "--tag", "t").stdout
+    go.touch()
     assert running.wait(90) == 0
     assert [record(lab, number)["experiment"]["agent"] for number in (1, 2, 3)] == ["slow", "person", "slow"]
     assert record(lab, 2)["verdict"]["status"] == "keep"

@@ -206,7 +206,9 @@ def one(ledger: Ledger, record: Record) -> None:
     record = ledger.save(record, Step.MEASURED, {"train-1.log": f"{LOG}{number}", "curve-1.tsv": f"0\t{number}\n{CURVE}"})
     status = "keep" if number % 50 == 0 else "discard"
     verdict = Verdict(status=status, reason="distance 4.0 against 5.0: better by 1", gain=0.1, sigma=0.0, value=1.0)
-    ledger.settle(ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), Step.CLOSED))
+    record = ledger.save(record.model_copy(update={"state": "closed", "verdict": verdict}), Step.CLOSED)
+    ledger.merge(record)
+    ledger.settle(record)
 
 
 def commands(repo: Path, total: int) -> dict[str, Any]:
