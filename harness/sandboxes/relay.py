@@ -17,8 +17,16 @@ CHUNK = 1 << 16
 
 async def main(handle: int, path: str) -> None:
     """Serve the listening socket `handle` until killed."""
+    under_way = set[asyncio.Task[None] | None]()  # nothing else holds a connection whose one side has said all that it will
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        under_way.add(task := asyncio.current_task())
+        try:
+            await connect(reader, writer)
+        finally:
+            under_way.discard(task)
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await asyncio.open_unix_connection(path)
         except OSError:

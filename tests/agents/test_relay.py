@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import socket
@@ -15,6 +17,7 @@ import pytest
 
 from harness.process import inner_env, run
 from harness.protocols import Box, Line
+from harness.sandboxes import relay
 from harness.sandboxes.bubblewrap import Bubblewrap
 
 URL = "http://127.0.0.1:8484"
@@ -90,6 +93,24 @@ print(json.dumps(said))
 def test_a_hundred_half_closed_connections_at_once(place: Path) -> None:
     with listening(place / "gateway.sock", count):
         assert inside(place, MANY) == ["300000 True"] * 100
+
+
+def test_a_half_closed_connection_outlives_a_collection_of_garbage(place: Path) -> None:
+    def late(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+        gc.collect()  # the relay runs in this process
+        connection.sendall(b"told")
+
+    near = socket.create_server(("127.0.0.1", 0))
+    address = near.getsockname()
+    with listening(place / "gateway.sock", late):
+        serving = relay.main(near.detach(), str(place / "gateway.sock"))
+        threading.Thread(target=asyncio.run, args=(serving,), daemon=True).start()
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"x")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(10) == b"told"
 
 
 STREAM = """\
