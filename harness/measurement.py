@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from harness.spec import Task
-from harness.value import Value, Written
+from harness.value import Described, Value
 
 Split = Literal["validation", "test"]
 PROGRESS = "progress.json"
 
 
-class Audit(Written):
+class Audit(Described):
     """What a referee checked besides the score."""
 
     passed: bool
@@ -23,7 +23,7 @@ class Audit(Written):
     """The figures behind it, which agents are not shown."""
 
 
-class Measurement(Written):
+class Measurement(Described):
     """The metric with its evidence: what a referee writes. Numbers compare where `harness` and `trusted` are the same."""
 
     version: Literal[1] = 1

@@ -20,10 +20,8 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Written(Value):
-    """A value that a user writes, with finite numbers: the docstring below a field is its description in the schema."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
+class Described(Value):
+    """A value with a schema: the docstring below a field is its description there."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
@@ -33,6 +31,12 @@ class Written(Value):
         for name, text in docstrings(cls).items():
             fields[name]["description"] = text
         return found
+
+
+class Written(Described):
+    """A value that a user writes, with finite numbers."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def docstrings(cls: type) -> dict[str, str]:

@@ -102,7 +102,7 @@ def test_unchanged_code_that_fails_ends_the_night_at_once(lab: Lab) -> None:
     ("written", "wanted"),
     [
         ("{name: a b, run: [true]}", "line 5: guards.0.name: String should match"),
-        ("{name: a, run: []}", "line 5: guards.0.run: List should have at least 1 item"),
+        ("{name: a, run: []}", "line 5: guards.0.run: at least one entry is expected"),
         ("{name: a, cmd: [true]}", "line 5: the field 'guards.0.run' is missing"),
     ],
 )

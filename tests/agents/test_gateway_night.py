@@ -271,13 +271,14 @@ def test_a_killed_night_takes_its_gateway_along_and_remembers_what_it_spent(lab:
 
 @pytest.mark.parametrize("protected", [True, False], ids=["gateway", "control"])
 def test_no_byte_that_an_agent_can_read_holds_the_key(lab: Lab, protected: bool) -> None:
-    lab.env["TEST_LLM_KEY"] = SECRET
-    hidden, since = base64.b64encode(SECRET.encode()).decode()[::-1], time.time() - 1
+    secret = SECRET if protected else SECRET.removeprefix("sk-")  # what looks like a key is refused in agents.yaml
+    lab.env["TEST_LLM_KEY"] = secret
+    hidden, since = base64.b64encode(secret.encode()).decode()[::-1], time.time() - 1
     script = Path(__file__).with_name("hunt.py").read_text()
     lab.edit("toy/task.yaml", "propose_s: 20", "propose_s: 200")  # it reads a lot
     with Provider("auth").serving() as provider:
         url = {"ANTHROPIC_BASE_URL": "{base_url}" if protected else provider.url}
-        key = "{key}" if protected else SECRET
+        key = "{key}" if protected else secret
         argv = ["{python}", "hunter.py", hidden, str(since)]
         entry(lab, "hunter", script, provider.url, env={**url, "ANTHROPIC_API_KEY": key}, argv=argv)
         lab.harness("run", "--agent", "hunter", "--tag", "t", "--experiments", "1")
