@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import git, trees
+from harness import git, orphans, trees
 from harness.folders import base, replace
 from harness.models import Stop, Value
 
@@ -154,6 +154,7 @@ class StateFolder:
     def clear(self, tag: str) -> None:
         """Remove what a harness that died left of this tag; only the holder of the lock may."""
         folders = (self.path / "worktrees" / tag, self.path / "runs" / tag, self.shelves(tag))
+        orphans.end(folders)
         for path in (*folders, *self.path.glob(f"trusted/*.{tag}")):
             trees.remove(path)
         partial = [path for folder in ("status", "settings") for path in (self.path / folder).glob(f"{tag}.*partial")]
