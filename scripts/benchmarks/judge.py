@@ -1,6 +1,6 @@
 """What becomes of a night under different rules: the judge of the harness, upstream's "lower is better", and others between.
 
-    scripts/bench judge [--worlds 20] [--runs 300] [--out docs/benchmarks]
+    scripts/bench judge [--worlds 20] [--runs 700] [--out docs/benchmarks]
 
 A night is simulated: ideas improve (an exponential gain), change nothing, or harm; a run is the truth plus noise, which in some
 worlds is not as the judge takes it to be. The same ideas come in the same order under every rule; that of the harness is its
@@ -18,7 +18,9 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -190,22 +192,24 @@ RULES: dict[str, Callable[[Night], None]] = {
 }
 
 
-def simulate(rule: Callable[[Night], None], world: World, number: int, runs: int) -> dict[str, float]:
+def simulate(world: World, rule: str, number: int, runs: int) -> dict[str, float]:
     """One night."""
     night = Night(world, random.Random(number), random.Random(-1 - number), runs, number)
-    rule(night)
+    RULES[rule](night)
     facts = {"candidates": night.candidates, "keeps": night.keeps, "false": night.false}
     return {**facts, "gain": night.truth * SIGMA * 1e3, "optimism": (night.recorded - night.truth) * SIGMA * 1e3}
 
 
 def measure(worlds: int, runs: int) -> dict[str, Any]:
     """Means over all nights, by world and rule."""
+    pairs = list(product(WORLDS, RULES))
+    with ProcessPoolExecutor() as pool:
+        asked = [[pool.submit(simulate, world, rule, number, runs) for number in range(worlds)] for world, rule in pairs]
+        nights = [[each.result() for each in several] for several in asked]
     found: dict[str, Any] = {}
-    for world in WORLDS:
-        for name, rule in RULES.items():
-            nights = [simulate(rule, world, number, runs) for number in range(worlds)]
-            means = {key: statistics.fmean(night[key] for night in nights) for key in nights[0]}
-            found.setdefault(world.name, {})[name] = means
+    for (world, rule), several in zip(pairs, nights, strict=True):
+        means = {key: statistics.fmean(night[key] for night in several) for key in several[0]}
+        found.setdefault(world.name, {})[rule] = means
     facts = {"harness": __version__, "python": platform.python_version(), "date": time.strftime("%Y-%m-%d"), "sigma": SIGMA}
     return {**facts, "worlds": worlds, "runs": runs, "ideas": [asdict(world) for world in WORLDS], "results": found}
 
@@ -249,7 +253,7 @@ def main() -> None:
     """Simulate and write the table, the figures and the picture."""
     parser = argparse.ArgumentParser(description="Simulate nights under different rules.")
     parser.add_argument("--worlds", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--runs", type=int, default=700)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     args = parser.parse_args()
     found = measure(args.worlds, args.runs)
