@@ -119,8 +119,9 @@ def entries(repo: Repo, commit: str) -> dict[str, tuple[str, int]]:
 
 def file(repo: Repo, commit: str, name: str) -> bytes | None:
     """The bytes of one file at the top of a commit, or None."""
-    found = _commit(repo, commit).tree
-    return read(repo, str(found[name].id)) if name in found else None
+    tree = _commit(repo, commit).tree
+    found = tree[name] if name in tree else None
+    return bytes(found.data) if isinstance(found, pygit2.Blob) else None
 
 
 def read(repo: Repo, blob: str) -> bytes:
