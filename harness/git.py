@@ -120,7 +120,7 @@ def entries(repo: Repo, commit: str) -> dict[str, tuple[str, int]]:
 def file(repo: Repo, commit: str, name: str) -> bytes | None:
     """The bytes of one file at the top of a commit, or None."""
     tree = _commit(repo, commit).tree
-    found = tree[name] if name in tree else None
+    found = tree[name] if name in tree else None  # noqa: SIM401 - a tree has no `get`
     return bytes(found.data) if isinstance(found, pygit2.Blob) else None
 
 
