@@ -211,6 +211,8 @@ class Ledger:
             why = "is still open" if record.state != "closed" else "changed nothing"
             raise UserError(f"experiment {record.id} {why}: `harness show {record.id} --tag {self.tag}` says more")
         if not record.revived:
+            if any(each.id == record.id for each in self.unsettled()):  # with its branch it would lose its merge
+                raise UserError(f"experiment {record.id} is not finished: `harness resume --tag {self.tag}` does that")
             self.save(record.model_copy(update={"revived": True}), Step.REVIVED)
         self.open_branch(record)
         return experiment.branch

@@ -164,6 +164,14 @@ def test_killed_while_a_branch_is_revived(lab: Lab) -> None:
     assert lab.git("branch", "--list", "exp/*") == "exp/t/0001-worse"
 
 
+def test_revived_before_it_was_merged_it_is_merged_first(lab: Lab) -> None:
+    assert mortal(lab, "kill", "CLOSED", "2", "run", "--tag", "t", "--agent", "better", "--experiments", "1") == -9
+    assert "0001 is not finished: `harness resume --tag t` does that" in lab.harness("revive", "1", code=1).stderr
+    lab.harness("resume", "--tag", "t")
+    assert "keep: Move X towards three" in lab.git("log", "--format=%s", "autoresearch/t")
+    assert "exp/t/0001" in lab.harness("revive", "1").stdout
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("step", [Step.CLOSED, Step.SETTLED])
 def test_killed_after_a_verdict_what_a_discarded_run_made_goes(lab: Lab, step: Step) -> None:
