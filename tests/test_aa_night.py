@@ -23,6 +23,8 @@ def test_of_two_hundred_changes_of_a_comment_hardly_one_is_kept(lab: Lab, rule: 
     lab.edit("toy/task.yaml", "stop:", f"judge: {rule}\nstop:")
     lab.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "nothing but noise")
     lab.agent("remark", "sed -i 's/^# .*/# {seed}/' toy/solution.py; NOTE", "Another remark")
+    with (lab.path / "agents.yaml").open("a") as file:
+        file.write("  prompt: {via: none}\n")  # it reads no words, so it is asked for nothing else when it is stuck
     night = lab.start("run", "--tag", "t", "--agent", "remark", "--experiments", str(EXPERIMENTS), "--sandbox", "none")
     assert night.wait(1800) == 0, (lab.path.parent / "night.log").read_text()[-2000:]
     statuses = [row[3] for row in lab.rows()][1:]
